@@ -1,0 +1,20 @@
+"""What every test run has: the requirement marker, the browser leg, and Hypothesis set for a busy machine."""
+
+import os
+import sys
+from pathlib import Path
+
+from hypothesis import settings
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
+
+pytest_plugins = ["requirements_plugin", "browser_leg"]
+
+# No deadline: on a busy machine an example may take any time, and a time-out would say nothing about the code.
+settings.register_profile(
+    "thebes",
+    settings(),
+    deadline=None,
+    max_examples=1000 if os.environ.get("THEBES_TEST_COUNTS") == "full" else 100,
+)
+settings.load_profile("thebes")
