@@ -1,0 +1,229 @@
+"""The pass: one ASGI middleware, outermost, once for each request.
+
+It asks the checks in their order, guards the body, lets the app answer, and applies the response rules
+to whatever is answered: the app's words, denials and errors alike. It knows facts and checks only and
+names no practice; with a single check it is the middleware of that one practice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from thebes.answers import MISCONFIGURED, UNCAUGHT, Rendered, render
+from thebes.errors import ConfigurationError
+from thebes.events import Events, Outcome, Severity
+from thebes.facts import (
+    SCOPE_KEY,
+    Answer,
+    ASGIApp,
+    BodyGuard,
+    Denial,
+    InstantCheck,
+    Message,
+    Receive,
+    Reply,
+    RequestFacts,
+    ResponseRule,
+    Scope,
+    Send,
+    Surroundings,
+)
+from thebes.lifespan import serve_lifespan
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the pass does, settled when the app starts: checks and rules in their order."""
+
+    checks: Sequence[InstantCheck] = ()
+    rules: Sequence[ResponseRule] = ()
+    surroundings: Surroundings = field(default_factory=Surroundings)
+    events: Events = field(default_factory=Events)
+    guards: Sequence[BodyGuard] = field(init=False)
+
+    def __post_init__(self) -> None:
+        guards = tuple(check for check in self.checks if isinstance(check, BodyGuard))
+        object.__setattr__(self, "guards", guards)
+
+
+class SecurityMiddleware:
+    """An ASGI 3 application that protects another.
+
+    Args:
+        app: The application behind the pass.
+        checks: Asked in this order until one answers.
+        rules: Applied to the fields of every answer.
+        plan: Returns the whole plan when the app starts, instead of `checks` and `rules`; what it
+            raises as `ConfigurationError` fails the start, or each request where there is no lifespan.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        checks: Sequence[InstantCheck] = (),
+        rules: Sequence[ResponseRule] = (),
+        *,
+        plan: Callable[[], Plan] | None = None,
+    ) -> None:
+        self.app = app
+        self._make_plan = plan or (lambda: Plan(checks, rules))
+        self._plan: Plan | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, handshake or lifespan."""
+        if scope["type"] == "lifespan":
+            await self._live(scope, receive, send)
+            return
+        plan = self._plan
+        if plan is None:
+            try:
+                plan = self._start(scope)
+            except ConfigurationError:
+                await _Exchange(Plan(), None, scope, send).answer(MISCONFIGURED)
+                raise
+        facts = RequestFacts(scope, plan.surroundings)
+        exchange = _Exchange(plan, facts, scope, send)
+        for check in plan.checks:
+            reply = check(facts)
+            if reply is not None:
+                await exchange.answer(reply)
+                return
+        if facts.may_have_body:
+            for guard in plan.guards:
+                receive = guard.guard(facts, receive, exchange.refuse)
+        try:
+            await self.app({**scope, SCOPE_KEY: facts}, receive, exchange.send)
+        except Exception:
+            await exchange.fail()
+            # The full error is the server's to log; whoever calls us in a test wants to see it.
+            raise
+
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def app(inner: Scope, receive: Receive, send: Send) -> None:
+            await self.app({**inner, SCOPE_KEY: True}, receive, send)
+
+        await serve_lifespan(app, scope, receive, send, lambda: self._start(scope))
+        if self._plan is not None:
+            self._plan.events.flush()
+
+    def _start(self, scope: Scope) -> Plan:
+        if SCOPE_KEY in scope:
+            raise ConfigurationError("this app stands behind two passes: protect or wrap it once")
+        if self._plan is None:
+            self._plan = self._make_plan()
+        return self._plan
+
+
+class _Exchange:
+    """One answer on its way: who has begun it, and what is added to its fields."""
+
+    __slots__ = ("_facts", "_is_closed", "_is_started", "_plan", "_scope", "_send")
+
+    def __init__(self, plan: Plan, facts: RequestFacts | None, scope: Scope, send: Send) -> None:
+        self._plan = plan
+        self._facts = facts
+        self._scope = scope
+        self._send = send
+        self._is_started = False
+        self._is_closed = False
+
+    # A plain function that returns the server's awaitable: a coroutine of our own would cost a layer
+    # for every chunk of every body.
+    def send(self, message: Message) -> Awaitable[None]:
+        """Pass on what the app sends, with the rules applied to its first message."""
+        if self._is_closed:
+            return _dropped()
+        kind = message["type"]
+        if kind == "http.response.start" or kind in _WEBSOCKET_STARTS:
+            message = self._begin(message)
+        return self._send(message)
+
+    async def answer(self, reply: Reply) -> None:
+        """Answer in place of the app, and close the exchange to it."""
+        rendered = render(reply, self._facts)
+        self._record(reply)
+        begun, self._is_closed = self._is_started, True
+        if not begun:
+            await self._deliver(rendered)
+
+    async def refuse(self, denial: Denial) -> None:
+        """Refuse in the middle of a body; too late for an answer, the rest is still dropped."""
+        await self.answer(denial)
+
+    async def fail(self) -> None:
+        """Record that the app raised, and answer for it unless somebody has answered already."""
+        if self._is_closed:
+            return  # an app whose body was refused may well raise
+        if self._is_started:
+            self._record(UNCAUGHT)
+        else:
+            await self.answer(UNCAUGHT)
+
+    async def _deliver(self, rendered: Rendered) -> None:
+        prefix = ""
+        if self._scope["type"] == "websocket":
+            if "websocket.http.response" not in self._scope.get("extensions", {}):
+                # 1008 is "policy violation"; before the handshake servers answer it with 403.
+                await self._send({"type": "websocket.close", "code": 1008})
+                return
+            prefix = "websocket."
+        headers = list(rendered.headers)
+        start = {"type": prefix + "http.response.start", "status": rendered.status}
+        await self._send(self._begin({**start, "headers": headers}))
+        body = b"" if self._scope.get("method") == "HEAD" else rendered.body
+        await self._send({"type": prefix + "http.response.body", "body": body})
+
+    def _begin(self, message: Message) -> Message:
+        self._is_started = True
+        facts = self._facts
+        if facts is None:
+            return message
+        headers = list(message.get("headers", ()))
+        fields: dict[bytes, bytes] = dict(headers)
+        if b"content-type" not in fields:
+            # ASGI wants lower-case names; an app that didn't is still read right.
+            fields = {name.lower(): value for name, value in headers}
+        for rule in self._plan.rules:
+            rule(facts, headers, fields)
+        return {**message, "headers": headers}
+
+    def _record(self, reply: Reply) -> None:
+        facts = self._facts
+        if facts is None or facts.is_health:
+            return
+        if isinstance(reply, Answer):
+            if reply.event:
+                self._emit(facts, reply.event, "info", "allowed", None, None)
+        elif reply.status >= 500:
+            self._emit(facts, "request_failed", "error", "failed", reply.kind, reply.hint)
+        else:
+            self._emit(facts, "request_denied", "warning", "denied", reply.kind, reply.hint)
+
+    def _emit(
+        self,
+        facts: RequestFacts,
+        event: str,
+        severity: Severity,
+        outcome: Outcome,
+        reason: str | None,
+        detail: str | None,
+    ) -> None:
+        self._plan.events.emit(
+            event,
+            severity=severity,
+            outcome=outcome,
+            reason=reason,
+            client=facts.client.address,
+            request_id=facts.request_id,
+            method=facts.method,
+            route=facts.scope["path"],
+            detail=detail,
+        )
+
+
+async def _dropped() -> None:
+    """Stand for a message that nobody will get."""
+
+
+_WEBSOCKET_STARTS = frozenset({"websocket.accept", "websocket.http.response.start"})

@@ -1,0 +1,134 @@
+"""From settings to a plan: which checks run, in which order, and what is missing before they may.
+
+The order belongs to the house, never to the user: cheap and pure first, and nothing that an attacker
+chose is used before it was checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from thebes.asgi import Plan
+from thebes.csrf import CrossOriginProtection
+from thebes.errors import ConfigurationError
+from thebes.events import Events
+from thebes.facts import InstantCheck, Mode, ResponseRule, Surroundings
+from thebes.forwarding import Forwarding
+from thebes.https.headers import SecurityHeaders, hsts_value
+from thebes.https.hosts import HostCheck, LoopbackOnly
+from thebes.https.origins import CrossOriginFields, CrossOrigins
+from thebes.https.scheme import HttpsOnly
+from thebes.paths import RouteTable
+from thebes.settings import Settings
+from thebes.validation.body import BodyLimits
+from thebes.validation.methods import MethodCheck
+
+# Names by which `without` takes a defence out, for tests that prove what it was good for.
+CHECK_NAMES = ("hosts", "methods", "https", "cors", "body", "csrf", "headers")
+# The checks that a single route may be exempt from; the body's limits are declared by `route`.
+EXEMPTIBLE = ("csrf",)
+# ASVS 3.4.1 and hstspreload.org: a year and all subdomains before a domain may ask for the lists.
+PRELOAD_MIN_AGE = timedelta(days=365)
+
+
+def assemble(
+    settings: Settings, routes: RouteTable, events: Events, without: frozenset[str] = frozenset()
+) -> Plan:
+    """Return the plan that the settings describe, minus the checks taken out by name."""
+    surroundings = Surroundings(
+        mode=settings.mode,
+        forwarding=Forwarding(settings.proxies, header=settings.proxy_header, hops=settings.proxy_hops),
+        routes=routes,
+        health=settings.health,
+    )
+    hosts = all_hosts(settings)
+    cors = CrossOrigins(settings.origins)
+    checks: list[InstantCheck] = [_host_check(settings.mode, hosts), MethodCheck()]
+    if settings.mode is Mode.PRODUCTION:
+        public_host = urlsplit(settings.public_url).netloc if settings.public_url else None
+        checks.append(HttpsOnly(hosts, public_host))
+    if settings.origins:
+        checks.append(cors)
+    checks.append(BodyLimits(limit=settings.body_limit, multipart_limit=settings.multipart_limit))
+    checks.append(
+        CrossOriginProtection(
+            mode=settings.mode,
+            origins=own_origins(settings),
+            session_cookies=settings.session_cookies,
+        )
+    )
+    rules: list[ResponseRule] = [_header_rule(settings)]
+    if settings.origins:
+        rules.append(CrossOriginFields(cors))
+    return Plan(
+        checks=tuple(check for check in checks if check.name not in without),
+        rules=tuple(rule for rule in rules if rule.name not in without),
+        surroundings=surroundings,
+        events=events,
+    )
+
+
+def problems_of(settings: Settings, environ: Mapping[str, str], directory: Path) -> Sequence[str]:
+    """Return what keeps the app from starting, a sentence each with what mends it (SEC-01, 02, 05)."""
+    problems = _contradictions(settings)
+    if settings.mode is not Mode.PRODUCTION:
+        return problems
+    # Needed at the start of a production server only; importing an app must stay cheap.
+    from thebes.secrets.sources import env_file_problems  # noqa: PLC0415
+    from thebes.secrets.strength import parse_secret_keys, strength_problems  # noqa: PLC0415
+
+    if not all_hosts(settings):
+        problems.append("no host is set: Security(hosts=['example.com']) or THEBES_HOSTS=example.com")
+    if settings.secret_keys is None:
+        problems.append("THEBES_SECRET_KEYS is missing: run `thebes secrets init`, which writes it to .env")
+    else:
+        others = {name: value for name, value in environ.items() if name != "THEBES_SECRET_KEYS"}
+        try:
+            keys = parse_secret_keys(settings.secret_keys.reveal_text())
+            problems += strength_problems(keys, other_values=others)
+        except ConfigurationError as error:
+            problems += error.problems
+    problems += env_file_problems(directory / ".env")
+    return problems
+
+
+def all_hosts(settings: Settings) -> tuple[str, ...]:
+    """Return the configured hosts and the public URL's."""
+    public = (urlsplit(settings.public_url).netloc,) if settings.public_url else ()
+    return tuple(dict.fromkeys((*settings.hosts, *public)))
+
+
+def own_origins(settings: Settings) -> tuple[str, ...]:
+    """Return the origins whose pages may act: `https://` and each host, and the configured ones."""
+    return tuple(dict.fromkeys((*(f"https://{host}" for host in all_hosts(settings)), *settings.origins)))
+
+
+def _contradictions(settings: Settings) -> list[str]:
+    problems = []
+    if settings.hsts_preload and not (
+        settings.hsts_include_subdomains and settings.hsts_max_age >= PRELOAD_MIN_AGE
+    ):
+        problems.append(
+            "hsts_preload needs hsts_include_subdomains=True and hsts_max_age of at least "
+            f"{int(PRELOAD_MIN_AGE.total_seconds())} seconds"
+        )
+    return problems
+
+
+def _host_check(mode: Mode, hosts: Sequence[str]) -> InstantCheck:
+    if mode is Mode.PRODUCTION:
+        return HostCheck(hosts)
+    is_test = mode is Mode.TEST
+    return LoopbackOnly(("testserver",) if is_test else (), in_process=is_test)
+
+
+def _header_rule(settings: Settings) -> SecurityHeaders:
+    hsts = hsts_value(
+        settings.hsts_max_age,
+        include_subdomains=settings.hsts_include_subdomains,
+        preload=settings.hsts_preload,
+    )
+    return SecurityHeaders(mode=settings.mode, hsts=hsts, csp=settings.csp)

@@ -1,0 +1,283 @@
+"""What is known of a request, and the words in which checks answer.
+
+Rooms see a request only as `RequestFacts` and answer with a `Denial`, an `Answer` or None. So each is
+testable as a table, and usable where no HTTP is: in a worker, a command or another framework.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Protocol, runtime_checkable
+
+from thebes.encoding import random_id
+from thebes.errors import ConfigurationError
+from thebes.forwarding import Client, Forwarding
+from thebes.paths import DEFAULT_ROUTE, RouteOptions, RoutePattern, RouteTable, plain_path
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+Field = tuple[bytes, bytes]
+
+SCOPE_KEY = "thebes"
+
+
+class Mode(Enum):
+    """How strict the house is. Asked for by the process environment or a command, never guessed."""
+
+    PRODUCTION = "production"
+    DEVELOPMENT = "development"
+    TEST = "test"
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> Mode:
+        """Read `THEBES_ENV`; production where it is missing or empty.
+
+        Raises:
+            ConfigurationError: Another value than the three.
+        """
+        asked = environ.get("THEBES_ENV") or cls.PRODUCTION.value
+        try:
+            return cls(asked)
+        except ValueError:
+            allowed = ", ".join(mode.value for mode in cls)
+            raise ConfigurationError(f"THEBES_ENV is {asked!r}; allowed are {allowed}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """A refusal, as a value; only `asgi` turns it into HTTP.
+
+    Attributes:
+        status: HTTP status code, 400 to 599.
+        kind: Stable name; the problem type is `urn:thebes:problem:` and this (RFC 9457, 3.1.1).
+        title: The same sentence for every occurrence.
+        detail: What the client can do about it; nothing about our insides.
+        headers: Further fields, such as Retry-After.
+        hint: A sentence for the log and not for the client.
+    """
+
+    status: int
+    kind: str
+    title: str
+    detail: str
+    headers: tuple[Field, ...] = ()
+    hint: str | None = None
+
+    def __post_init__(self) -> None:
+        safe_fields(self.headers)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer in place of the app's that refuses nothing: a CORS preflight, a redirect."""
+
+    status: int
+    headers: tuple[Field, ...] = ()
+    event: str | None = None
+
+    def __post_init__(self) -> None:
+        safe_fields(self.headers)
+
+
+Reply = Denial | Answer
+
+
+def safe_fields(fields: tuple[Field, ...]) -> tuple[Field, ...]:
+    """Return the fields, if none could split a response (CWE-113).
+
+    Raises:
+        ValueError: A name or value holds CR, LF or NUL, or a name isn't lower case.
+    """
+    for name, value in fields:
+        if any(character in name + value for character in b"\r\n\0") or name != name.lower():
+            raise ValueError("a response field must not hold CR, LF or NUL; names are lower case")
+    return fields
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What stays the same from request to request: mode, proxies, declared routes, health path."""
+
+    mode: Mode = Mode.PRODUCTION
+    forwarding: Forwarding = field(default_factory=Forwarding)
+    routes: RouteTable = field(default_factory=RouteTable)
+    health: RoutePattern | None = None
+
+
+class RequestFacts:
+    """What the checks know of one request or WebSocket handshake.
+
+    Attributes:
+        scope: The server's ASGI scope; never changed.
+        headers: Field names to values. A field that came twice is joined with a comma (RFC 9110, 5.3),
+            Cookie with a semicolon, so that a value meant to be single stops matching anything.
+        method: As sent; `GET` for a WebSocket handshake.
+        is_websocket: Whether this is a handshake.
+        may_have_body: Whether the message is framed with a body, or framed by HTTP/2 and later.
+    """
+
+    __slots__ = (
+        "_client",
+        "_nonce",
+        "_path",
+        "_request_id",
+        "_scheme",
+        "headers",
+        "is_websocket",
+        "may_have_body",
+        "method",
+        "scope",
+        "surroundings",
+    )
+
+    def __init__(self, scope: Scope, surroundings: Surroundings) -> None:
+        raw = scope["headers"]
+        headers: dict[bytes, bytes] = dict(raw)
+        if len(headers) != len(raw):
+            headers = _joined(raw)
+        self.scope = scope
+        self.surroundings = surroundings
+        self.headers = headers
+        self.is_websocket = scope["type"] == "websocket"
+        self.method: str = "GET" if self.is_websocket else scope["method"]
+        self.may_have_body = (
+            b"content-length" in headers
+            or b"transfer-encoding" in headers
+            or scope.get("http_version", "1.1") > "1.1"
+        )
+        self._scheme: str | None = _UNREAD
+        self._path: str | None = _UNREAD
+        self._client: Client | None = None
+        self._nonce: str | None = None
+        self._request_id: str | None = None
+
+    @property
+    def scheme(self) -> str | None:
+        """`http` or `https` as the client used it; None when a declared proxy didn't say it once."""
+        if self._scheme is _UNREAD:
+            self._scheme = self.surroundings.forwarding.scheme(self.scope, self.headers)
+        return self._scheme
+
+    @property
+    def client(self) -> Client:
+        """The client's address, found behind declared proxies only."""
+        if self._client is None:
+            self._client = self.surroundings.forwarding.client(self.scope, self.headers)
+        return self._client
+
+    @property
+    def path(self) -> str | None:
+        """The path below `root_path` if it is plain, else None."""
+        if self._path is _UNREAD:
+            self._path = plain_path(self.scope)
+        return self._path
+
+    @property
+    def route(self) -> RouteOptions:
+        """What is declared for this route; HEAD takes the options of GET."""
+        routes = self.surroundings.routes
+        if not routes:
+            return DEFAULT_ROUTE
+        return routes.find("GET" if self.method == "HEAD" else self.method, self.path)
+
+    @property
+    def is_health(self) -> bool:
+        """Whether this is the declared health path, by its own method (HEAD where that is GET)."""
+        health = self.surroundings.health
+        return (
+            health is not None
+            and self.path == health.path
+            and (self.method == health.method or (self.method, health.method) == ("HEAD", "GET"))
+            and not self.is_websocket
+        )
+
+    @property
+    def is_navigation(self) -> bool:
+        """Whether a browser will show the answer as a page: GET or HEAD, and no API credentials."""
+        if self.method not in ("GET", "HEAD") or self.is_websocket:
+            return False
+        if b"authorization" in self.headers:
+            return False
+        mode = self.headers.get(b"sec-fetch-mode")
+        if mode is not None:
+            return mode == b"navigate"
+        return b"text/html" in self.headers.get(b"accept", b"").lower()
+
+    @property
+    def nonce(self) -> str:
+        """The Content-Security-Policy nonce of this answer: 144 random bits, made when asked for."""
+        if self._nonce is None:
+            self._nonce = random_id()
+        return self._nonce
+
+    @property
+    def request_id(self) -> str:
+        """An identifier that joins an answer to its event, made when asked for."""
+        if self._request_id is None:
+            self._request_id = random_id()
+        return self._request_id
+
+
+def facts_of(scope: Mapping[str, Any]) -> RequestFacts:
+    """Return the facts that the pass put into the scope.
+
+    Raises:
+        ConfigurationError: The app isn't protected, so that nothing was checked.
+    """
+    facts = scope.get(SCOPE_KEY)
+    if not isinstance(facts, RequestFacts):
+        raise ConfigurationError(
+            "this app is not protected: call Security(...).protect(app), or serve Security(...).wrap(app)"
+        )
+    return facts
+
+
+class InstantCheck(Protocol):
+    """A check that never waits: pure, cheap, and first."""
+
+    @property
+    def name(self) -> str:
+        """The name by which `without`, `exempt` and events speak of it."""
+
+    def __call__(self, facts: RequestFacts, /) -> Reply | None:
+        """Return what to answer instead of the app, or None to go on."""
+
+
+class ResponseRule(Protocol):
+    """A rule about the fields of every answer, denials and errors too."""
+
+    @property
+    def name(self) -> str:
+        """The name by which `without` speaks of it."""
+
+    def __call__(self, facts: RequestFacts, headers: list[Field], fields: Mapping[bytes, bytes], /) -> None:
+        """Change `headers` in place; `fields` tells quickly which names the app has set."""
+
+
+Refuse = Callable[[Denial], Awaitable[None]]
+
+
+@runtime_checkable
+class BodyGuard(Protocol):
+    """A check that watches the body too, while it is received."""
+
+    def guard(self, facts: RequestFacts, receive: Receive, refuse: Refuse, /) -> Receive:
+        """Return a `receive` that calls `refuse` and then reports a disconnect when it is too much."""
+
+
+def _joined(raw: list[Field]) -> dict[bytes, bytes]:
+    headers: dict[bytes, bytes] = {}
+    for name, value in raw:
+        first = headers.get(name)
+        separator = b"; " if name == b"cookie" else b", "
+        headers[name] = value if first is None else first + separator + value
+    return headers
+
+
+# A text that no scheme and no path can be, compared by identity.
+_UNREAD = "\0unread"

@@ -1,0 +1,213 @@
+"""Who the client is and which scheme it used, when proxies stand between.
+
+Whoever can write a forwarding field can pretend to be anybody, so a field counts only as far as
+declared proxies wrote it: the walk starts at the socket's peer and goes from the right, while addresses
+lie in declared networks, at most `hops` steps. What stands left of the first address outside is the
+client's own invention and is never read. `X-Forwarded-Host` is never read at all.
+
+Does not protect: a declared proxy that passes on a client's field without adding to it.
+
+Sources: RFC 7239 (Forwarded); ASVS 15.3.4; the mistakes of CVE-2025-46814 and CVE-2025-59152.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Any, Literal
+
+from thebes.errors import ConfigurationError
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+ProxyHeader = Literal["x-forwarded-for", "forwarded"]
+
+MAX_HOPS = 16
+# Peers are few behind a proxy and many without one; past the bound the answer is computed anew.
+_MAX_REMEMBERED_PEERS = 1024
+
+# RFC 7239, 4: pairs of token "=" token or quoted string; elements are split at commas, pairs at ";".
+_PAIR = re.compile(r'[ \t]*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)=(?:"((?:[^"\\]|\\.)*)"|([^",;\s]*))[ \t]*(;|,|\Z)')
+
+
+def parse_address(text: str) -> Address | None:
+    """Read an address as forwarding fields spell it, or return None.
+
+    Ports are dropped, brackets too; IPv4-mapped IPv6 is IPv4; zones (`%eth0`) are refused.
+
+    >>> parse_address("[2001:db8::1]:443")
+    IPv6Address('2001:db8::1')
+    >>> parse_address("::ffff:192.0.2.1")
+    IPv4Address('192.0.2.1')
+    """
+    text = text.strip(" \t")
+    if text.startswith("["):
+        text, bracket, rest = text[1:].partition("]")
+        if not bracket or not _is_port(rest):
+            return None
+        wanted: type[Address] | None = IPv6Address
+    elif text.count(":") == 1:
+        text, _, port = text.partition(":")
+        if not _is_port(":" + port):
+            return None
+        wanted = IPv4Address
+    else:
+        wanted = None
+    if "%" in text:
+        return None
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    if wanted is not None and not isinstance(address, wanted):
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
+
+
+def _is_port(text: str) -> bool:
+    """Say whether `text` is empty or a colon with 1 to 5 digits."""
+    return not text or re.fullmatch(r":[0-9]{1,5}", text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """The client's address as canonical text, and whether the walk found it.
+
+    `is_certain` is False when a declared proxy's field held no usable address: then the peer counts.
+    """
+
+    address: str
+    is_certain: bool = True
+
+
+class Forwarding:
+    """The declared proxies, and what they say of a client.
+
+    Args:
+        proxies: Networks such as `10.0.0.0/8`, or `unix` for peers on a Unix socket.
+        header: The one field that is read; the other is ignored.
+        hops: How many declared proxies may stand in a row.
+
+    Raises:
+        ConfigurationError: A network that isn't one, or `hops` outside 1 to 16.
+    """
+
+    def __init__(
+        self,
+        proxies: Iterable[str] = (),
+        *,
+        header: ProxyHeader = "x-forwarded-for",
+        hops: int = 1,
+    ) -> None:
+        if header not in ("x-forwarded-for", "forwarded"):
+            raise ConfigurationError(
+                f"proxy_header is {header!r}; allowed are 'x-forwarded-for' and 'forwarded'"
+            )
+        if not 1 <= hops <= MAX_HOPS:
+            raise ConfigurationError(f"proxy_hops is {hops}; allowed are 1 to {MAX_HOPS}")
+        names = list(proxies)
+        self._unix = "unix" in names
+        self._networks = tuple(_network(name) for name in names if name != "unix")
+        self._header = header.encode()
+        self._hops = hops
+        self._peers: dict[str | None, bool] = {}
+        self.is_declared = bool(names)
+
+    def is_proxy(self, scope: Mapping[str, Any]) -> bool:
+        """Say whether the request came straight from a declared proxy."""
+        if not self.is_declared:
+            return False
+        peer = scope.get("client")
+        host: str | None = peer[0] if peer else None
+        known = self._peers.get(host)
+        if known is None:
+            known = self._unix if host is None else self._contains(parse_address(host))
+            if len(self._peers) >= _MAX_REMEMBERED_PEERS:
+                self._peers.clear()
+            self._peers[host] = known
+        return known
+
+    def scheme(self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> str | None:
+        """Return `http` or `https` as the client used it; None if a declared proxy didn't say it once."""
+        if not self.is_proxy(scope):
+            return _SCHEMES.get(scope.get("scheme", "http"))
+        if self._header == b"forwarded":
+            element = self._client_element(headers)
+            said = element.get("proto") if element else None
+        else:
+            said = headers.get(b"x-forwarded-proto", b"").decode("latin-1")
+        return said if said in ("http", "https") else None
+
+    def client(self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> Client:
+        """Return the first address outside the declared networks, else the peer."""
+        peer = scope.get("client")
+        host: str = peer[0] if peer else "unix"
+        if not self.is_proxy(scope):
+            return Client(str(parse_address(host) or host))
+        for address in self._walk(headers):
+            if address is None:
+                break
+            if not self._contains(address):
+                return Client(str(address))
+        return Client(str(parse_address(host) or host), is_certain=False)
+
+    def _walk(self, headers: Mapping[bytes, bytes]) -> Iterator[Address | None]:
+        """Yield the addresses from the right, at most one a declared hop; None where one is unreadable."""
+        text = headers.get(self._header, b"").decode("latin-1")
+        if self._header == b"forwarded":
+            elements = reversed(parse_forwarded(text)[-self._hops :])
+            texts = [element.get("for", "") for element in elements]
+        else:
+            texts = text.split(",")[: -self._hops - 1 : -1]
+        yield from map(parse_address, texts)
+
+    def _client_element(self, headers: Mapping[bytes, bytes]) -> Mapping[str, str] | None:
+        """Return the Forwarded element in which a declared proxy names the client."""
+        text = headers.get(b"forwarded", b"").decode("latin-1")
+        for element in reversed(parse_forwarded(text)[-self._hops :]):
+            address = parse_address(element.get("for", ""))
+            if address is None or not self._contains(address):
+                return element if address is not None else None
+        return None
+
+    def _contains(self, address: Address | None) -> bool:
+        return address is not None and any(address in network for network in self._networks)
+
+
+def parse_forwarded(text: str) -> list[Mapping[str, str]]:
+    """Return the elements of a Forwarded field (RFC 7239, 4), in order; names in lower case.
+
+    A field that breaks the grammar anywhere, or an element with a doubled name, gives the empty list:
+    a reader that skips over what it can't read could be led past a proxy's own element.
+    """
+    elements: list[Mapping[str, str]] = []
+    current: dict[str, str] = {}
+    position = 0
+    while position < len(text):
+        match = _PAIR.match(text, position)
+        if match is None or match[1].lower() in current:
+            return []
+        quoted = match[2]
+        current[match[1].lower()] = match[3] if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
+        position = match.end()
+        if match[4] != ";":
+            elements.append(current)
+            current = {}
+    if current or text.rstrip(" \t").endswith((",", ";")):
+        return []
+    return elements
+
+
+def _network(name: str) -> Network:
+    try:
+        return ip_network(name)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"proxies has {name!r}: write a network such as 10.0.0.0/8, an address, or unix ({error})"
+        ) from error
+
+
+_SCHEMES = {"http": "http", "ws": "http", "https": "https", "wss": "https"}

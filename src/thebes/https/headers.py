@@ -1,0 +1,125 @@
+"""Response fields on the user's answers: enforced where nothing can break, reported where it could.
+
+A field that the app sets itself wins. Two completions: a Content-Security-Policy of the app that says
+nothing about framing gets ours beside it, and an app that asks for `X-Frame-Options: DENY` gets the
+matching policy, since browsers ignore that field once a policy speaks of frame-ancestors.
+
+Sources: OWASP HTTP Headers; CSP Level 3; RFC 6797 (HSTS); HTTP-01 to HTTP-05.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Literal
+
+from thebes.facts import Field, Mode, RequestFacts
+
+# OWASP HSTS: two years, the value that preload lists ask for; set a short one while trying out.
+HSTS_MAX_AGE = timedelta(days=730)
+
+BASE_POLICY = b"frame-ancestors 'self'; object-src 'none'; base-uri 'none'"
+UNFRAMED_POLICY = b"frame-ancestors 'none'; object-src 'none'; base-uri 'none'"
+FRAMING_ONLY = b"frame-ancestors 'self'"
+CSP: bytes = b"content-security-policy"
+HSTS: bytes = b"strict-transport-security"
+FRAME_OPTIONS: bytes = b"x-frame-options"
+REPORT_ONLY: bytes = b"content-security-policy-report-only"
+
+_EVERYWHERE: tuple[Field, ...] = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"strict-origin-when-cross-origin"),
+    (b"permissions-policy", b"browsing-topics=()"),
+)
+_ON_HTML: tuple[Field, ...] = (
+    (FRAME_OPTIONS, b"SAMEORIGIN"),
+    (b"cross-origin-opener-policy", b"same-origin-allow-popups"),
+)
+
+
+class SecurityHeaders:
+    """Add the fields that every answer carries.
+
+    Args:
+        mode: HSTS is sent in production only; an app's own is taken off elsewhere, since it would
+            bind every other program on localhost.
+        hsts: The value of Strict-Transport-Security.
+        csp: `report` leaves the nonce policy on HTML to reports, `strict` enforces it.
+    """
+
+    name = "headers"
+
+    def __init__(
+        self, *, mode: Mode, hsts: bytes | None, csp: Literal["report", "strict"] = "report"
+    ) -> None:
+        self._sends_hsts = mode is Mode.PRODUCTION and hsts is not None
+        everywhere = (*_EVERYWHERE, (HSTS, hsts)) if self._sends_hsts and hsts else _EVERYWHERE
+        self._everywhere = everywhere
+        self._everywhere_and_policy = (*everywhere, (CSP, BASE_POLICY))
+        self._names = frozenset(
+            name for name, _ in (*everywhere, *_ON_HTML, (CSP, b""), (REPORT_ONLY, b""), (HSTS, b""))
+        )
+        self._is_strict = csp == "strict"
+
+    def __call__(self, facts: RequestFacts, headers: list[Field], fields: Mapping[bytes, bytes]) -> None:
+        """Add what is missing. Over plain HTTP no HSTS goes out (RFC 6797, 7.2)."""
+        is_html = b"text/html" in fields.get(b"content-type", b"").lower()
+        if not is_html and self._names.isdisjoint(fields) and self._is_secure(facts):
+            headers += self._everywhere_and_policy
+            return
+        self._complete(facts, headers, fields, is_html=is_html)
+
+    def _complete(
+        self,
+        facts: RequestFacts,
+        headers: list[Field],
+        fields: Mapping[bytes, bytes],
+        *,
+        is_html: bool,
+    ) -> None:
+        wanted = [*self._everywhere, *(_ON_HTML if is_html else ())]
+        headers += [field for field in wanted if field[0] not in fields]
+        if not self._is_secure(facts) or not self._sends_hsts:
+            headers[:] = [field for field in headers if field[0].lower() != HSTS]
+        self._add_policies(facts, headers, fields, is_html=is_html)
+
+    def _add_policies(
+        self,
+        facts: RequestFacts,
+        headers: list[Field],
+        fields: Mapping[bytes, bytes],
+        *,
+        is_html: bool,
+    ) -> None:
+        own = fields.get(CSP)
+        if own is not None:
+            if b"frame-ancestors" not in own.lower():
+                headers.append((CSP, FRAMING_ONLY))
+            return
+        is_unframed = fields.get(FRAME_OPTIONS, b"").strip().upper() == b"DENY"
+        base = UNFRAMED_POLICY if is_unframed else BASE_POLICY
+        if is_html and self._is_strict:
+            headers.append((CSP, base + b"; " + nonce_policy(facts.nonce)))
+            return
+        headers.append((CSP, base))
+        if is_html and REPORT_ONLY not in fields:
+            headers.append((REPORT_ONLY, nonce_policy(facts.nonce)))
+
+    def _is_secure(self, facts: RequestFacts) -> bool:
+        return not self._sends_hsts or facts.scheme == "https"
+
+
+def nonce_policy(nonce: str) -> bytes:
+    """Return the policy by which only scripts with this answer's nonce run (CSP3, strict-dynamic).
+
+    `https:` and `'unsafe-inline'` are left out: browsers that need them are gone since 2022.
+    """
+    return (f"script-src 'nonce-{nonce}' 'strict-dynamic'; form-action 'self'").encode()
+
+
+def hsts_value(max_age: timedelta, *, include_subdomains: bool, preload: bool) -> bytes:
+    """Return the value of Strict-Transport-Security (RFC 6797, 6.1)."""
+    parts = [f"max-age={int(max_age.total_seconds())}"]
+    parts += ["includeSubDomains"] if include_subdomains else []
+    parts += ["preload"] if preload else []
+    return "; ".join(parts).encode()

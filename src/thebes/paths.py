@@ -1,0 +1,140 @@
+"""Plain paths, and what is declared for them.
+
+Routers and proxies disagree about `//`, `..`, `%2F` and their kind; whoever finds a spelling that the
+rule reads one way and the router another has walked around the rule. So nothing is rewritten here: a
+path that could be read in two ways isn't *plain*, and only a plain path can match an exemption or a
+wider limit, byte for byte or by a final `/*`. Any other path is unlisted: closed, default limits.
+
+Does not decide where a request goes: the router does, on the bytes that came.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from thebes.errors import ConfigurationError
+
+_AMBIGUOUS = re.compile(r"//|/\.{1,2}(?:/|\Z)|[\\\x00-\x1f\x7f-\x9f]")
+# An encoded slash, backslash, percent sign or NUL: the second decoding would change the path.
+_ENCODED = re.compile(rb"%(?:2f|5c|25|00)", re.IGNORECASE)
+_METHOD = re.compile(r"[A-Z]+(?:-[A-Z]+)*\Z")
+
+
+def plain_path(scope: Mapping[str, Any]) -> str | None:
+    """Return the path below `root_path` if it is plain, else None.
+
+    A server that gives no `raw_path` (optional in ASGI) leaves open what was encoded: never plain.
+    """
+    raw_path = scope.get("raw_path")
+    if raw_path is None or _ENCODED.search(raw_path):
+        return None
+    path = below_root(scope["path"], scope.get("root_path", ""))
+    return path if path.startswith("/") and not _AMBIGUOUS.search(path) else None
+
+
+def below_root(path: str, root_path: str) -> str:
+    """Return `path` without `root_path`, if it lies below it on a segment's border.
+
+    >>> below_root("/api/notes", "/api")
+    '/notes'
+    >>> below_root("/apiary", "/api")
+    '/apiary'
+    """
+    if root_path and path.startswith(root_path) and path[len(root_path) :].startswith("/"):
+        return path[len(root_path) :]
+    return path
+
+
+@dataclass(frozen=True, slots=True)
+class RoutePattern:
+    """A method and a plain path: `POST /saml/acs`, or all paths below one: `PUT /files/*`."""
+
+    method: str
+    path: str
+
+    @classmethod
+    def parse(cls, text: str) -> RoutePattern:
+        """Read `METHOD /path`.
+
+        Raises:
+            ConfigurationError: The method isn't upper case, the path isn't plain, or `*` stands
+                elsewhere than in a final `/*`.
+        """
+        method, _, path = text.partition(" ")
+        without_star = path.removesuffix("*") if path.endswith("/*") else path
+        if (
+            not _METHOD.match(method)
+            or not path.startswith("/")
+            or _AMBIGUOUS.search(path)
+            or re.search(r"[*?#%\s]", without_star)
+        ):
+            raise ConfigurationError(
+                f"{text!r} is no route: write a method in capitals and a plain path, such as "
+                "'POST /saml/acs', or 'PUT /files/*' for all below it"
+            )
+        return cls(method, path)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the pattern stands for one path only."""
+        return not self.path.endswith("/*")
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class RouteOptions:
+    """What is declared for a route; None and empty mean the defaults."""
+
+    body_limit: int | None = None
+    codings: frozenset[str] = frozenset()
+    xml: bool = False
+    exempt: Mapping[str, str] = field(default_factory=dict)  # check name -> the reason given
+
+
+DEFAULT_ROUTE = RouteOptions()
+
+
+class RouteTable:
+    """Find what is declared for a method and path: the exact pattern wins, else the longest prefix."""
+
+    def __init__(self) -> None:
+        self._exact: dict[tuple[str, str], RouteOptions] = {}
+        self._below: dict[tuple[str, str], RouteOptions] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._exact or self._below)
+
+    def declare(self, pattern: RoutePattern, **changes: Any) -> None:
+        """Add options to a pattern, beside those it already has."""
+        table = self._exact if pattern.is_exact else self._below
+        key = pattern.method, pattern.path.removesuffix("*")
+        table[key] = replace(table.get(key, DEFAULT_ROUTE), **changes)
+
+    def exempt(self, pattern: RoutePattern, check: str, reason: str) -> None:
+        """Take one route, byte for byte, out of one check."""
+        current = self._exact.get((pattern.method, pattern.path), DEFAULT_ROUTE)
+        self.declare(pattern, exempt={**current.exempt, check: reason})
+
+    def find(self, method: str, path: str | None) -> RouteOptions:
+        """Return the options of a plain path (None is a path that isn't plain: the defaults)."""
+        if path is None:
+            return DEFAULT_ROUTE
+        exact = self._exact.get((method, path))
+        if exact is not None:
+            return exact
+        longest, found = -1, DEFAULT_ROUTE
+        for (of_method, prefix), options in self._below.items():
+            if of_method == method and len(prefix) > longest and path.startswith(prefix):
+                longest, found = len(prefix), options
+        return found
+
+    def entries(self) -> list[tuple[str, RouteOptions]]:
+        """Return every declared pattern as text with its options, sorted: for `thebes audit`."""
+        exact = {f"{method} {path}": options for (method, path), options in self._exact.items()}
+        below = {f"{method} {path}*": options for (method, path), options in self._below.items()}
+        return sorted((exact | below).items())

@@ -1,0 +1,132 @@
+"""How the pass gets around a FastAPI or Starlette app, without importing either.
+
+A middleware that is added inside Starlette never sees the framework's own 500 answers, so the pass
+goes around the whole stack, at the moment when it is built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from thebes.answers import UNCAUGHT, render
+from thebes.asgi import Plan, SecurityMiddleware
+from thebes.errors import ConfigurationError
+from thebes.events import Events
+from thebes.facts import ASGIApp, Mode, Receive, Scope, Send, facts_of
+from thebes.settings import Settings
+
+_MARK = "_thebes_security"
+# FastAPI's attributes for its documentation pages, and the schema behind them.
+_DOCUMENTATION = ("docs_url", "redoc_url", "swagger_ui_oauth2_redirect_url", "openapi_url")
+
+
+def protect(app: Any, plan: Callable[[], Plan], owner: object) -> None:
+    """Make `app` build its middleware stack inside the pass; `owner` is its Security."""
+    build = getattr(app, "build_middleware_stack", None)
+    if build is None or not hasattr(app, "exception_handlers"):
+        raise ConfigurationError(
+            f"protect takes a FastAPI or Starlette app, not {type(app).__name__}; "
+            "for any other ASGI app use wrap(app)"
+        )
+    if is_protected(app):
+        raise ConfigurationError("this app is protected already; one pass is enough")
+    if app.middleware_stack is not None:
+        raise ConfigurationError("this app has started already; call protect(app) where it is made")
+
+    def build_inside_the_pass() -> SecurityMiddleware:
+        handlers = app.exception_handlers
+        if Exception not in handlers and 500 not in handlers:
+            handlers[Exception] = answer_uncaught
+        middleware = SecurityMiddleware(_not_built_yet, plan=lambda: start(middleware))
+        return middleware
+
+    def start(middleware: SecurityMiddleware) -> Plan:
+        # The stack reads `debug` when it is built, and the plan may close it: so the plan comes first.
+        made = plan()
+        middleware.app = build()
+        return made
+
+    app.build_middleware_stack = build_inside_the_pass
+    setattr(app, _MARK, owner)
+
+
+def wrap(app: ASGIApp, plan: Callable[[], Plan], owner: object) -> ASGIApp:
+    """Return `app` behind the pass; `owner` is its Security."""
+    if is_protected(app):
+        raise ConfigurationError("this app is protected already; one pass is enough")
+    wrapped = SecurityMiddleware(app, plan=plan)
+    setattr(wrapped, _MARK, owner)
+    return wrapped
+
+
+def is_protected(app: Any) -> bool:
+    """Say whether this object came from `protect` or `wrap`."""
+    return owner_of(app) is not None
+
+
+def owner_of(app: Any) -> Any:
+    """Return the Security that protects this app, or None."""
+    return getattr(app, _MARK, None)
+
+
+def close_for_production(app: Any, settings: Settings, events: Events) -> None:
+    """Switch off debug answers and interactive documentation, unless asked for by name (OPS-01)."""
+    if settings.mode is not Mode.PRODUCTION:
+        return
+    for part in mounted_apps(app):
+        if getattr(part, "debug", False) and not settings.insecure_debug:
+            part.debug = False
+            events.emit(
+                "debug_closed",
+                severity="warning",
+                detail="debug=True was switched off: it shows tracebacks to clients",
+            )
+        if not settings.docs:
+            _close_documentation(part)
+
+
+async def answer_uncaught(request: Any, error: Exception) -> Any:  # noqa: ARG001
+    """Answer an exception that nobody caught; the framework raises it again for the server's log."""
+    return _Uncaught()
+
+
+class _Uncaught:
+    """An ASGI response: Starlette calls what a handler returns with scope, receive and send."""
+
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        rendered = render(UNCAUGHT, facts_of(scope))
+        await send(
+            {"type": "http.response.start", "status": rendered.status, "headers": list(rendered.headers)}
+        )
+        await send({"type": "http.response.body", "body": rendered.body})
+
+
+async def _not_built_yet(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001
+    """Stand for the app's stack until the pass has started; it is never called before."""
+    raise ConfigurationError("the app behind the pass was called before the pass had started")
+
+
+def mounted_apps(app: Any) -> Iterator[Any]:
+    """Yield the app and the apps mounted in it, however deep."""
+    seen: set[int] = set()
+    pending = [app]
+    while pending:
+        part = pending.pop()
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        yield part
+        pending += [route.app for route in getattr(part, "routes", []) or [] if hasattr(route, "app")]
+
+
+def _close_documentation(app: Any) -> None:
+    paths = frozenset(filter(None, (getattr(app, name, None) for name in _DOCUMENTATION)))
+    router = getattr(app, "router", None)
+    if paths and router is not None:
+        router.routes[:] = [route for route in router.routes if not _is_documentation(route, paths)]
+
+
+def _is_documentation(route: Any, paths: frozenset[str]) -> bool:
+    # FastAPI leaves its own pages out of the schema; a route of the app at the same path is in it.
+    return getattr(route, "path", None) in paths and not getattr(route, "include_in_schema", True)

@@ -1,0 +1,203 @@
+"""Security: the two lines. It joins settings, rooms and the app, and is the only one to know them all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from copy import copy
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from thebes import protection
+from thebes.accesslog import hide_queries
+from thebes.asgi import Plan
+from thebes.assembly import CHECK_NAMES, EXEMPTIBLE, assemble, problems_of
+from thebes.errors import ConfigurationError
+from thebes.events import Events
+from thebes.facts import ASGIApp
+from thebes.forwarding import Forwarding, ProxyHeader
+from thebes.paths import RoutePattern, RouteTable
+from thebes.secret import Secret
+from thebes.settings import READERS, ContentPolicy, Settings, read_value
+from thebes.validation.body import parse_codings, parse_size
+
+App = TypeVar("App")
+
+
+class Security:
+    """The practices of one service, with safe defaults.
+
+    >>> from thebes import Security
+    >>> security = Security(hosts=["example.com"])
+
+    Nothing is read and nothing is needed until the app starts, so a module that builds one can be
+    imported anywhere. Every setting can also come from the environment (`THEBES_HOSTS`), `.env` or
+    `[tool.thebes]` (see `settings`); `thebes audit` prints each value with its origin.
+
+    Args:
+        hosts: Names the service answers for (421 for others, RFC 9110 15.5.20). Needed in production.
+        public_url: The service's own `https://` origin; its host counts as one of `hosts`.
+        origins: Origins whose pages may call the service with credentials: sets CORS and CSRF trust.
+        proxies: Networks of proxies in front (`10.0.0.0/8`, `unix`). None are believed by default.
+        proxy_header: The field that they write: `x-forwarded-for` (default) or `forwarded` (RFC 7239).
+        proxy_hops: How many of them stand in a row (default 1).
+        secret_keys: `id:base64url` of at least 32 random bytes each, comma-separated. Better left to the
+            environment: `thebes secrets init` writes it.
+        health: A quiet route for load balancers, such as `GET /healthz`; it answers for any Host.
+        session_cookies: Cookies of the app's own that sign a user in, so that CSRF knows them.
+        body_limit: Bytes of a request body, or text such as `2MiB` (default 1 MiB, OWASP DoS).
+        multipart_limit: The same for `multipart/*` (default 12 MiB).
+        csp: `report` (default) or `strict`, which enforces the nonce policy on HTML (CSP Level 3).
+        hsts_max_age: Seconds or timedelta (default two years, OWASP HSTS); sent in production only.
+        hsts_include_subdomains: Whether HSTS holds for every subdomain too (default no).
+        hsts_preload: Whether the domain may be put on browsers' lists (default no).
+        docs: Whether FastAPI's documentation pages and schema stay open in production (default no).
+        insecure_debug: Whether an app may run with `debug=True` in production (default no).
+        events: Where security events go; the logger `thebes.events` by default.
+
+    Raises:
+        ConfigurationError: A value that can't be read.
+    """
+
+    def __init__(
+        self,
+        *,
+        hosts: Iterable[str] | str | None = None,
+        public_url: str | None = None,
+        origins: Iterable[str] | str | None = None,
+        proxies: Iterable[str] | str | None = None,
+        proxy_header: ProxyHeader | None = None,
+        proxy_hops: int | None = None,
+        secret_keys: Secret | str | None = None,
+        health: str | None = None,
+        session_cookies: Iterable[str] | str | None = None,
+        body_limit: int | str | None = None,
+        multipart_limit: int | str | None = None,
+        csp: ContentPolicy | None = None,
+        hsts_max_age: timedelta | int | None = None,
+        hsts_include_subdomains: bool | None = None,
+        hsts_preload: bool | None = None,
+        docs: bool | None = None,
+        insecure_debug: bool | None = None,
+        events: Events | None = None,
+    ) -> None:
+        given = {name: value for name, value in locals().items() if name in READERS and value is not None}
+        # Read now, so that a mistake is shown where it was typed.
+        self._keywords = {name: read_value(name, value) for name, value in given.items()}
+        Forwarding(self._keywords.get("proxies", ()), hops=self._keywords.get("proxy_hops", 1))
+        self._routes = RouteTable()
+        self._without: frozenset[str] = frozenset()
+        self.events = events or Events()
+
+    def protect(self, app: App) -> App:
+        """Put a FastAPI or Starlette app behind the pass, in place, and return it.
+
+        The object stays what it was: `app.openapi()`, overrides and test clients go on working, and no
+        server can start the unprotected one by mistake.
+
+        Raises:
+            ConfigurationError: Another kind of app, one that is protected already, or one that has
+                started.
+        """
+        protection.protect(app, self._plan_for(app), owner=self)
+        return app
+
+    def wrap(self, app: ASGIApp) -> ASGIApp:
+        """Return an ASGI application that serves `app` behind the pass.
+
+        Raises:
+            ConfigurationError: The app is protected already.
+        """
+        return protection.wrap(app, self._plan_for(app), owner=self)
+
+    def route(
+        self,
+        pattern: str,
+        *,
+        body_limit: int | str | None = None,
+        codings: Iterable[str] = (),
+        xml: bool = False,
+    ) -> None:
+        """Declare what one route (`PUT /upload`) or all below a path (`PUT /files/*`) may receive.
+
+        Args:
+            pattern: Method and plain path; the exact pattern wins, else the longest.
+            body_limit: Bytes, or text such as `1GiB`, in place of both general limits.
+            codings: Content codings that are counted after inflating and passed on as sent: gzip, deflate.
+            xml: Whether XML is accepted here, without document type declarations.
+
+        Raises:
+            ConfigurationError: No route, no size, or a coding that can't be counted.
+        """
+        self._routes.declare(
+            RoutePattern.parse(pattern),
+            body_limit=None if body_limit is None else parse_size(body_limit),
+            codings=parse_codings(codings),
+            xml=xml,
+        )
+
+    def exempt(self, pattern: str, check: str, *, reason: str) -> None:
+        """Take one route, with its exact method and path, out of one check.
+
+        Args:
+            pattern: Such as `POST /saml/acs`; no `*`.
+            check: `csrf`.
+            reason: Why that is safe: `thebes audit` prints it.
+
+        Raises:
+            ConfigurationError: A pattern with `*`, another check, or no reason.
+        """
+        route = RoutePattern.parse(pattern)
+        if not route.is_exact:
+            raise ConfigurationError(f"{pattern!r}: an exemption names one path, without '*'")
+        if check not in EXEMPTIBLE:
+            raise ConfigurationError(f"{check!r} knows no exemption; allowed: {', '.join(EXEMPTIBLE)}")
+        if not reason.strip():
+            raise ConfigurationError(f"{pattern!r}: say in reason=... why this is safe")
+        self._routes.exempt(route, check, reason)
+
+    def without(self, *names: str) -> Security:
+        """Return a copy that lacks these defences, to prove by a test what they are good for.
+
+        Raises:
+            ConfigurationError: An unknown name.
+        """
+        unknown = [name for name in names if name not in CHECK_NAMES]
+        if unknown:
+            raise ConfigurationError(
+                f"no check is called {', '.join(unknown)}; there are {', '.join(CHECK_NAMES)}"
+            )
+        fewer = copy(self)
+        fewer._without = self._without | frozenset(names)
+        return fewer
+
+    def settings(self) -> Settings:
+        """Gather the effective settings of this process.
+
+        Raises:
+            ConfigurationError: A value that can't be read.
+        """
+        return Settings.load(self._keywords, environ=os.environ, directory=Path.cwd())
+
+    @property
+    def routes(self) -> RouteTable:
+        """What is declared for single routes."""
+        return self._routes
+
+    @property
+    def removed(self) -> frozenset[str]:
+        """The names of the checks that were taken out by `without`."""
+        return self._without
+
+    def _plan_for(self, app: Any) -> Callable[[], Plan]:
+        def plan() -> Plan:
+            settings = self.settings()
+            problems = problems_of(settings, os.environ, Path.cwd())
+            if problems:
+                raise ConfigurationError(*problems)
+            hide_queries()
+            protection.close_for_production(app, settings, self.events)
+            return assemble(settings, self._routes, self.events, self._without)
+
+        return plan

@@ -1,0 +1,1 @@
+"""The room of input: what a request may bring before any handler sees it."""
