@@ -11,13 +11,15 @@ Sources: ASVS 16.2; RFC 3339 (time stamps, UTC, milliseconds); OWASP Logging Voc
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from asyncio import TimerHandle
 
 Severity = Literal["info", "warning", "error"]
 Outcome = Literal["allowed", "denied", "failed", "reported"]
@@ -69,10 +71,11 @@ class Events:
     ) -> None:
         self.counts: Counter[str] = Counter()
         self.dropped = 0
+        self._unreported = 0
         self._sink = sink
         self._clock = clock
         self._windows: dict[tuple[str, str | None], _Window] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: TimerHandle | None = None
 
     def emit(
         self,
@@ -118,6 +121,8 @@ class Events:
 
     def _schedule(self) -> None:
         """See to it that the count is written even when nothing else happens."""
+        import asyncio  # noqa: PLC0415 - a third of the time that importing the package takes
+
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
@@ -133,10 +138,15 @@ class Events:
 
     def _write(self, severity: Severity, line: str) -> None:
         try:
+            if self._unreported:
+                lost: Mapping[str, str | int | None] = {"count": self._unreported}
+                self._sink("error", _line(self._clock(), "events_dropped", "error", "failed", None, lost))
+                self._unreported = 0
             self._sink(severity, line)
         except Exception:
-            # A full disk must not take the service down; the loss is counted and shown by `audit`.
+            # A full disk must not take the service down; the loss is counted, and told once it is over.
             self.dropped += 1
+            self._unreported += 1
 
 
 class _Window:

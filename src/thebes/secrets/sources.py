@@ -236,10 +236,9 @@ def env_file_problems(path: Path, *, served: Sequence[Path] = ()) -> list[str]:
 
 
 def _lies_in(path: Path, directory: Path) -> bool:
-    # Both ways: a link into the directory is served, and so is a link's target that lies there.
-    return path.resolve().is_relative_to(directory.resolve()) or path.absolute().is_relative_to(
-        directory.absolute()
-    )
+    # The name and what it leads to: a link that lies there is served, and so is the file behind it.
+    places = (path.parent.resolve() / path.name, path.resolve())
+    return any(place.is_relative_to(directory.resolve()) for place in places)
 
 
 def _is_tracked(path: Path) -> bool:

@@ -28,11 +28,11 @@ MAX_KEY_BYTES = 1024  # far above any real key; keeps the pattern search below a
 # less: summed exactly over all ways in which 32 bytes can coincide, P(H < 4.0) = 1.46e-11. At 4.5 bits per
 # byte it would be 1.4e-4, a false alarm every 7,000 keys. Longer keys lie lower still.
 MIN_BITS_PER_BYTE = 4.0
-# A typed phrase is letters of one case, mostly. Each case has 26 of the 64 characters of base64url. 32 bytes
-# are 43 characters, the last of which isn't free: P <= 2 * sum(binomial(42, 26/64), k >= 35) = 3.3e-8.
+# A typed phrase is letters of one case, mostly, between dashes; each case has 26 of 62 letters and digits.
+# 32 bytes are 43 characters, the last of which isn't free: summed over the number of dashes, P < 6.5e-8.
 MAX_SHARE_OF_ONE_CASE = 5 / 6
 # All bytes printable ASCII: (95/256)**32 = 1.7e-14. Patterns: half of the values would have to repeat the
-# other half, below 1e-36. All rules together: a random key is refused with P < 4e-8.
+# other half, below 1e-36. All rules together: a random key is refused with P < 7e-8.
 
 # Values that were printed somewhere. The first is the one that our documentation shows.
 SAMPLE_KEYS = (
@@ -170,6 +170,7 @@ def _looks_typed(text: str) -> bool:
     """Judge the base64url text itself: a passphrase in its alphabet decodes to bytes that look random."""
     if _HEX.fullmatch(text):
         return False  # `openssl rand -hex 32` in the place of base64url: one case, yet 256 bits
+    text = text.replace("-", "").replace("_", "")
     cases = (sum(map(str.islower, text)), sum(map(str.isupper, text)))
     return max(cases) > MAX_SHARE_OF_ONE_CASE * len(text)
 

@@ -1,0 +1,1 @@
+"""The note board: SQLite store, HTML pages and JSON API."""

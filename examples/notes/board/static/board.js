@@ -1,0 +1,37 @@
+// Small comforts; every page is complete without them.
+
+// Count characters while someone types. The server counts them the same way, and decides.
+for (const help of document.querySelectorAll("[data-counts]")) {
+  const field = document.getElementById(help.dataset.counts);
+  const limit = Number(help.dataset.limit);
+  const idle = help.textContent;
+  const count = () => {
+    const used = [...field.value.trim()].length;
+    const left = limit - used;
+    help.classList.toggle("over", left < 0);
+    if (used === 0) help.textContent = idle;
+    else if (left < 0) help.textContent = `${(-left).toLocaleString("en")} too many`;
+    else help.textContent = `${left.toLocaleString("en")} left`;
+  };
+  field.addEventListener("input", count);
+  count();
+}
+
+// Screen readers announce a status that changes, not one that was there from the start.
+const status = document.querySelector("[role=status]");
+const message = status.textContent;
+if (message) {
+  status.textContent = "";
+  requestAnimationFrame(() => { status.textContent = message; });
+
+  // A reload must not claim that it was done again.
+  const address = new URL(location.href);
+  address.searchParams.delete("done");
+  history.replaceState(null, "", address);
+}
+
+// Each reader's own clock for the exact time.
+for (const time of document.querySelectorAll("time[datetime]")) {
+  const exact = new Date(time.dateTime);
+  time.title = exact.toLocaleString(undefined, { dateStyle: "long", timeStyle: "short" });
+}
