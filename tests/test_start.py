@@ -13,7 +13,6 @@ from thebes import ConfigurationError, Security
 from thebes.testing import client
 
 
-
 def strong_keys() -> str:
     return "k1:" + base64.urlsafe_b64encode(os.urandom(32)).decode().rstrip("=")
 
@@ -88,7 +87,10 @@ class TestWeakSecrets:
             ("k1:" + base64.urlsafe_b64encode(os.urandom(31)).decode().rstrip("="), "31 bytes"),
             ("k1:" + "A" * 43, "repeats or counts"),
             ("k1:" + base64.urlsafe_b64encode(os.urandom(8) * 4).decode().rstrip("="), "repeats or counts"),
-            ("k1:" + base64.urlsafe_b64encode(b"a passphrase of just 32 letters!").decode()[:43], "typed text"),
+            (
+                "k1:" + base64.urlsafe_b64encode(b"a passphrase of just 32 letters!").decode()[:43],
+                "typed text",
+            ),
             ("no-colon", "has no key id"),
         ],
     )
