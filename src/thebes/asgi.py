@@ -41,10 +41,14 @@ class Plan:
     surroundings: Surroundings = field(default_factory=Surroundings)
     events: Events = field(default_factory=Events)
     guards: Sequence[BodyGuard] = field(init=False)
+    bodyless: Sequence[InstantCheck] = field(init=False)
 
     def __post_init__(self) -> None:
         guards = tuple(check for check in self.checks if isinstance(check, BodyGuard))
         object.__setattr__(self, "guards", guards)
+        # Where no body can come, those who watch it have nothing to say.
+        bodyless = tuple(check for check in self.checks if not isinstance(check, BodyGuard))
+        object.__setattr__(self, "bodyless", bodyless)
 
 
 class SecurityMiddleware:
@@ -84,9 +88,9 @@ class SecurityMiddleware:
                 raise
         facts = RequestFacts(scope, plan.surroundings)
         exchange = _Exchange(plan, facts, scope, send)
-        for check in plan.checks:
+        for check in plan.checks if facts.may_have_body else plan.bodyless:
             reply = check(facts)
-            if reply is not None:
+            if reply is not None and not exchange.offers(reply):
                 await exchange.answer(reply)
                 return
         if facts.may_have_body:
@@ -118,15 +122,15 @@ class SecurityMiddleware:
 class _Exchange:
     """One answer on its way: who has begun it, and what is added to its fields."""
 
-    __slots__ = ("_facts", "_is_closed", "_is_started", "_plan", "_scope", "_send")
+    _is_started = False
+    _is_closed = False
+    _offered: Answer | None = None
 
     def __init__(self, plan: Plan, facts: RequestFacts | None, scope: Scope, send: Send) -> None:
         self._plan = plan
         self._facts = facts
         self._scope = scope
         self._send = send
-        self._is_started = False
-        self._is_closed = False
 
     # A plain function that returns the server's awaitable: a coroutine of our own would cost a layer
     # for every chunk of every body.
@@ -136,8 +140,17 @@ class _Exchange:
             return _dropped()
         kind = message["type"]
         if kind == "http.response.start" or kind in _WEBSOCKET_STARTS:
+            if self._offered is not None and not _answers(message, self._offered):
+                return self.answer(self._offered)
             message = self._begin(message)
         return self._send(message)
+
+    def offers(self, reply: Reply) -> bool:
+        """Keep an answer that the app may give itself (its own CORS, say), for when it doesn't."""
+        if not isinstance(reply, Answer) or reply.unless is None:
+            return False
+        self._offered = reply
+        return True
 
     async def answer(self, reply: Reply) -> None:
         """Answer in place of the app, and close the exchange to it."""
@@ -181,9 +194,6 @@ class _Exchange:
             return message
         headers = list(message.get("headers", ()))
         fields: dict[bytes, bytes] = dict(headers)
-        if b"content-type" not in fields:
-            # ASGI wants lower-case names; an app that didn't is still read right.
-            fields = {name.lower(): value for name, value in headers}
         for rule in self._plan.rules:
             rule(facts, headers, fields)
         return {**message, "headers": headers}
@@ -220,6 +230,11 @@ class _Exchange:
             route=facts.scope["path"],
             detail=detail,
         )
+
+
+def _answers(message: Message, offered: Answer) -> bool:
+    """Say whether the app's own answer holds the field by which it speaks for itself."""
+    return any(name.lower() == offered.unless for name, _ in message.get("headers", ()))
 
 
 async def _dropped() -> None:

@@ -26,10 +26,8 @@ from thebes.settings import Settings
 from thebes.validation.body import BodyLimits
 from thebes.validation.methods import MethodCheck
 
-# Names by which `without` takes a defence out, for tests that prove what it was good for.
-CHECK_NAMES = ("hosts", "methods", "https", "cors", "body", "csrf", "headers")
-# The checks that a single route may be exempt from; the body's limits are declared by `route`.
-EXEMPTIBLE = ("csrf",)
+# The hosts of test clients: Starlette's and Django's, Litestar's, and FastAPI's page on async tests.
+TEST_HOSTS = ("testserver", "testserver.local", "test")
 # ASVS 3.4.1 and hstspreload.org: a year and all subdomains before a domain may ask for the lists.
 PRELOAD_MIN_AGE = timedelta(days=365)
 
@@ -91,6 +89,8 @@ def problems_of(settings: Settings, environ: Mapping[str, str], directory: Path)
             problems += strength_problems(keys, other_values=others)
         except ConfigurationError as error:
             problems += error.problems
+        except ValueError:
+            problems.append("THEBES_SECRET_KEYS is not UTF-8 text: run `thebes secrets init`")
     problems += env_file_problems(directory / ".env")
     return problems
 
@@ -122,7 +122,7 @@ def _host_check(mode: Mode, hosts: Sequence[str]) -> InstantCheck:
     if mode is Mode.PRODUCTION:
         return HostCheck(hosts)
     is_test = mode is Mode.TEST
-    return LoopbackOnly(("testserver",) if is_test else (), in_process=is_test)
+    return LoopbackOnly(TEST_HOSTS if is_test else (), in_process=is_test)
 
 
 def _header_rule(settings: Settings) -> SecurityHeaders:

@@ -63,7 +63,7 @@ class CrossOriginProtection:
             return None if "csrf" in facts.route.exempt else self._judge_handshake(facts)
         if facts.method in SAFE_METHODS or "csrf" in facts.route.exempt:
             return None
-        if _is_token_only(facts) and not self._has_session(facts):
+        if b"authorization" in facts.headers and _is_token_only(facts) and not self._has_session(facts):
             return None
         return self._judge_request(facts)
 
@@ -108,7 +108,7 @@ class CrossOriginProtection:
 
 def _is_token_only(facts: RequestFacts) -> bool:
     """Say whether the Authorization field holds what a browser never adds by itself."""
-    scheme = facts.headers.get(b"authorization", b"").lstrip(b" \t").partition(b" ")[0].lower()
+    scheme = facts.headers[b"authorization"].lstrip(b" \t").partition(b" ")[0].lower()
     return scheme in (b"bearer", b"dpop")
 
 

@@ -24,6 +24,8 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 Field = tuple[bytes, bytes]
 
 SCOPE_KEY = "thebes"
+# A text that no scheme and no path can be, compared by identity.
+_UNREAD = "\0unread"
 
 
 class Mode(Enum):
@@ -74,11 +76,19 @@ class Denial:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer in place of the app's that refuses nothing: a CORS preflight, a redirect."""
+    """An answer in place of the app's that refuses nothing: a CORS preflight, a redirect.
+
+    Attributes:
+        status: HTTP status code.
+        headers: Fields of the answer.
+        event: Under which name it is recorded, if at all.
+        unless: A field name; an app whose own answer has that field answers for itself.
+    """
 
     status: int
     headers: tuple[Field, ...] = ()
     event: str | None = None
+    unless: bytes | None = None
 
     def __post_init__(self) -> None:
         safe_fields(self.headers)
@@ -121,19 +131,13 @@ class RequestFacts:
         may_have_body: Whether the message is framed with a body, or framed by HTTP/2 and later.
     """
 
-    __slots__ = (
-        "_client",
-        "_nonce",
-        "_path",
-        "_request_id",
-        "_scheme",
-        "headers",
-        "is_websocket",
-        "may_have_body",
-        "method",
-        "scope",
-        "surroundings",
-    )
+    # What is found out when it is asked for. As class attributes they cost nothing on the requests,
+    # most of them, that never ask; slots would have to be filled on each.
+    _client: Client | None = None
+    _nonce: str | None = None
+    _path: str | None = _UNREAD
+    _request_id: str | None = None
+    _scheme: str | None = _UNREAD
 
     def __init__(self, scope: Scope, surroundings: Surroundings) -> None:
         raw = scope["headers"]
@@ -150,11 +154,6 @@ class RequestFacts:
             or b"transfer-encoding" in headers
             or scope.get("http_version", "1.1") > "1.1"
         )
-        self._scheme: str | None = _UNREAD
-        self._path: str | None = _UNREAD
-        self._client: Client | None = None
-        self._nonce: str | None = None
-        self._request_id: str | None = None
 
     @property
     def scheme(self) -> str | None:
@@ -181,7 +180,7 @@ class RequestFacts:
     def route(self) -> RouteOptions:
         """What is declared for this route; HEAD takes the options of GET."""
         routes = self.surroundings.routes
-        if not routes:
+        if routes.is_empty:
             return DEFAULT_ROUTE
         return routes.find("GET" if self.method == "HEAD" else self.method, self.path)
 
@@ -223,6 +222,11 @@ class RequestFacts:
         return self._request_id
 
 
+def in_lower_case(fields: Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:
+    """Return response fields by lower-case name, which ASGI asks for and Django doesn't give."""
+    return {name.lower(): value for name, value in fields.items()}
+
+
 def facts_of(scope: Mapping[str, Any]) -> RequestFacts:
     """Return the facts that the pass put into the scope.
 
@@ -256,7 +260,7 @@ class ResponseRule(Protocol):
         """The name by which `without` speaks of it."""
 
     def __call__(self, facts: RequestFacts, headers: list[Field], fields: Mapping[bytes, bytes], /) -> None:
-        """Change `headers` in place; `fields` tells quickly which names the app has set."""
+        """Change `headers` in place; `fields` are the same by name, in the case that the app wrote."""
 
 
 Refuse = Callable[[Denial], Awaitable[None]]
@@ -264,7 +268,7 @@ Refuse = Callable[[Denial], Awaitable[None]]
 
 @runtime_checkable
 class BodyGuard(Protocol):
-    """A check that watches the body too, while it is received."""
+    """A check that watches the body too, while it is received; asked only where one may come."""
 
     def guard(self, facts: RequestFacts, receive: Receive, refuse: Refuse, /) -> Receive:
         """Return a `receive` that calls `refuse` and then reports a disconnect when it is too much."""
@@ -277,7 +281,3 @@ def _joined(raw: list[Field]) -> dict[bytes, bytes]:
         separator = b"; " if name == b"cookie" else b", "
         headers[name] = value if first is None else first + separator + value
     return headers
-
-
-# A text that no scheme and no path can be, compared by identity.
-_UNREAD = "\0unread"

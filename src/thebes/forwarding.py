@@ -118,27 +118,28 @@ class Forwarding:
 
     def is_proxy(self, scope: Mapping[str, Any]) -> bool:
         """Say whether the request came straight from a declared proxy."""
-        if not self.is_declared:
-            return False
         peer = scope.get("client")
         host: str | None = peer[0] if peer else None
         known = self._peers.get(host)
-        if known is None:
-            known = self._unix if host is None else self._contains(parse_address(host))
-            if len(self._peers) >= _MAX_REMEMBERED_PEERS:
-                self._peers.clear()
-            self._peers[host] = known
-        return known
+        return self._learn(host) if known is None else known
+
+    def _learn(self, host: str | None) -> bool:
+        if len(self._peers) >= _MAX_REMEMBERED_PEERS:
+            self._peers.clear()
+        self._peers[host] = self._unix if host is None else self._contains(parse_address(host))
+        return self._peers[host]
 
     def scheme(self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> str | None:
         """Return `http` or `https` as the client used it; None if a declared proxy didn't say it once."""
-        if not self.is_proxy(scope):
+        if not self.is_declared:
             return _SCHEMES.get(scope.get("scheme", "http"))
-        if self._header == b"forwarded":
-            element = self._client_element(headers)
-            said = element.get("proto") if element else None
-        else:
-            said = headers.get(b"x-forwarded-proto", b"").decode("latin-1")
+        peer = scope.get("client")
+        if not (peer and self._peers.get(peer[0])) and not self.is_proxy(scope):
+            return _SCHEMES.get(scope.get("scheme", "http"))
+        if self._header == b"x-forwarded-for":
+            return _SAID.get(headers.get(b"x-forwarded-proto", b""))
+        element = self._client_element(headers)
+        said = element.get("proto") if element else None
         return said if said in ("http", "https") else None
 
     def client(self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> Client:
@@ -210,4 +211,5 @@ def _network(name: str) -> Network:
         ) from error
 
 
+_SAID = {b"http": "http", b"https": "https"}
 _SCHEMES = {"http": "http", "ws": "http", "https": "https", "wss": "https"}

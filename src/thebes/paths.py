@@ -100,17 +100,20 @@ DEFAULT_ROUTE = RouteOptions()
 
 
 class RouteTable:
-    """Find what is declared for a method and path: the exact pattern wins, else the longest prefix."""
+    """Find what is declared for a method and path: the exact pattern wins, else the longest prefix.
+
+    Attributes:
+        is_empty: Whether nothing is declared at all, as in most apps.
+    """
 
     def __init__(self) -> None:
+        self.is_empty = True
         self._exact: dict[tuple[str, str], RouteOptions] = {}
         self._below: dict[tuple[str, str], RouteOptions] = {}
 
-    def __bool__(self) -> bool:
-        return bool(self._exact or self._below)
-
     def declare(self, pattern: RoutePattern, **changes: Any) -> None:
         """Add options to a pattern, beside those it already has."""
+        self.is_empty = False
         table = self._exact if pattern.is_exact else self._below
         key = pattern.method, pattern.path.removesuffix("*")
         table[key] = replace(table.get(key, DEFAULT_ROUTE), **changes)

@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 from thebes import protection
 from thebes.accesslog import hide_queries
 from thebes.asgi import Plan
-from thebes.assembly import CHECK_NAMES, EXEMPTIBLE, assemble, problems_of
 from thebes.errors import ConfigurationError
 from thebes.events import Events
 from thebes.facts import ASGIApp
 from thebes.forwarding import Forwarding, ProxyHeader
+from thebes.names import CHECK_NAMES, EXEMPTIBLE
 from thebes.paths import RoutePattern, RouteTable
 from thebes.secret import Secret
 from thebes.settings import READERS, ContentPolicy, Settings, read_value
@@ -192,6 +192,9 @@ class Security:
 
     def _plan_for(self, app: Any) -> Callable[[], Plan]:
         def plan() -> Plan:
+            # The rooms are loaded when the app starts: importing a module that builds a Security is quick.
+            from thebes.assembly import assemble, problems_of  # noqa: PLC0415
+
             settings = self.settings()
             problems = problems_of(settings, os.environ, Path.cwd())
             if problems:

@@ -1,9 +1,10 @@
 """Make the facts of a request for tables of rules, without a server."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from thebes.facts import RequestFacts, Surroundings
+from thebes.facts import ASGIApp, RequestFacts, Surroundings
 
 
 def request_facts(
@@ -29,7 +30,7 @@ def request_facts(
         "method": method,
         "scheme": "http",
         "path": path,
-        "raw_path": path.encode(),
+        "raw_path": path.encode(errors="replace"),
         "query_string": b"",
         "root_path": "",
         "client": ("127.0.0.1", 50000),
@@ -39,3 +40,34 @@ def request_facts(
         ],
     }
     return RequestFacts(complete | scope, surroundings or Surroundings())
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What an app sent for one request."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+    def header(self, name: bytes) -> bytes | None:
+        """Return the value of a field; None when it didn't come exactly once."""
+        values = [value for known, value in self.headers if known == name]
+        return values[0] if len(values) == 1 else None
+
+
+async def ask(app: ASGIApp, facts: RequestFacts, body: bytes = b"") -> Answered:
+    """Send one request to an app as a server would: no client in between tidies its target."""
+    pending = [{"type": "http.request", "body": body, "more_body": False}]
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return pending.pop() if pending else {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await app(dict(facts.scope), receive, send)
+    start = next(message for message in sent if message["type"] == "http.response.start")
+    parts = [message.get("body", b"") for message in sent if message["type"] == "http.response.body"]
+    return Answered(start["status"], list(start["headers"]), b"".join(parts))

@@ -4,7 +4,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import httpx2
@@ -26,7 +26,13 @@ def serving(app: Any, **options: Any) -> Iterator[str]:
     defaults |= {"log_config": None, "timeout_graceful_shutdown": 2}
     config = uvicorn.Config(app, **(defaults | options))
     server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+
+    def run() -> None:
+        # uvicorn ends a start that failed with SystemExit; for a thread that is the end and no error.
+        with suppress(SystemExit):
+            server.run(sockets=[listener])
+
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
     try:
         eventually(lambda: server.started or not thread.is_alive())

@@ -9,11 +9,11 @@ Sources: OWASP HTTP Headers; CSP Level 3; RFC 6797 (HSTS); HTTP-01 to HTTP-05.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from datetime import timedelta
 from typing import Literal
 
-from thebes.facts import Field, Mode, RequestFacts
+from thebes.facts import Field, Mode, RequestFacts, in_lower_case
 
 # OWASP HSTS: two years, the value that preload lists ask for; set a short one while trying out.
 HSTS_MAX_AGE = timedelta(days=730)
@@ -56,30 +56,34 @@ class SecurityHeaders:
         everywhere = (*_EVERYWHERE, (HSTS, hsts)) if self._sends_hsts and hsts else _EVERYWHERE
         self._everywhere = everywhere
         self._everywhere_and_policy = (*everywhere, (CSP, BASE_POLICY))
+        ours = (*(name for name, _ in (*everywhere, *_ON_HTML)), CSP, REPORT_ONLY, HSTS)
+        # Names that need a closer look; those that an app wrote in capitals, Content-Type too, as well.
         self._names = frozenset(
-            name for name, _ in (*everywhere, *_ON_HTML, (CSP, b""), (REPORT_ONLY, b""), (HSTS, b""))
+            (*ours, *(spelt for name in (*ours, b"content-type") for spelt in (name.title(), name.upper())))
         )
+        # The schemes over which nothing has to be left out.
+        self._schemes: Container[str | None] = ("https",) if self._sends_hsts else ("https", "http", None)
         self._is_strict = csp == "strict"
 
     def __call__(self, facts: RequestFacts, headers: list[Field], fields: Mapping[bytes, bytes]) -> None:
         """Add what is missing. Over plain HTTP no HSTS goes out (RFC 6797, 7.2)."""
-        is_html = b"text/html" in fields.get(b"content-type", b"").lower()
-        if not is_html and self._names.isdisjoint(fields) and self._is_secure(facts):
+        content_type = fields.get(b"content-type")
+        is_html = content_type is not None and b"html" in content_type.lower()
+        if not is_html and self._names.isdisjoint(fields) and facts.scheme in self._schemes:
             headers += self._everywhere_and_policy
             return
-        self._complete(facts, headers, fields, is_html=is_html)
+        self._complete(facts, headers, in_lower_case(fields))
 
     def _complete(
         self,
         facts: RequestFacts,
         headers: list[Field],
         fields: Mapping[bytes, bytes],
-        *,
-        is_html: bool,
     ) -> None:
+        is_html = b"html" in fields.get(b"content-type", b"").lower()
         wanted = [*self._everywhere, *(_ON_HTML if is_html else ())]
         headers += [field for field in wanted if field[0] not in fields]
-        if not self._is_secure(facts) or not self._sends_hsts:
+        if not self._sends_hsts or facts.scheme != "https":
             headers[:] = [field for field in headers if field[0].lower() != HSTS]
         self._add_policies(facts, headers, fields, is_html=is_html)
 
@@ -104,9 +108,6 @@ class SecurityHeaders:
         headers.append((CSP, base))
         if is_html and REPORT_ONLY not in fields:
             headers.append((REPORT_ONLY, nonce_policy(facts.nonce)))
-
-    def _is_secure(self, facts: RequestFacts) -> bool:
-        return not self._sends_hsts or facts.scheme == "https"
 
 
 def nonce_policy(nonce: str) -> bytes:

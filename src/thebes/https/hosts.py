@@ -49,12 +49,12 @@ class HostCheck:
 
     def __call__(self, facts: RequestFacts) -> Denial | None:
         """Compare the Host with the configured ones; the health path accepts any that is well formed."""
-        host = facts.headers.get(b"host")
+        host = facts.headers.get(b"host", b"")
         if host in self._known:
             return None
         if facts.is_health:
             return None
-        if host is None or not _HOST.match(host):
+        if not _HOST.match(host):
             return MALFORMED
         return None if host.lower() in self._known else UNKNOWN
 
@@ -143,8 +143,9 @@ def _is_rebound(headers: Mapping[bytes, bytes], host: bytes) -> bool:
     if headers.get(b"sec-fetch-site") != b"same-origin":
         return False
     for name in (b"origin", b"referer"):
-        value = headers.get(name)
-        if value is not None and _netloc(value) != host:
+        # "null" names no host: a page with Referrer-Policy: no-referrer sends it to its own origin.
+        value = headers.get(name, b"null")
+        if value != b"null" and _netloc(value) != host:
             return True
     return False
 

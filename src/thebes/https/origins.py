@@ -14,8 +14,9 @@ from datetime import timedelta
 from urllib.parse import urlsplit
 
 from thebes.errors import ConfigurationError
-from thebes.facts import Answer, Field, RequestFacts
+from thebes.facts import Answer, Field, RequestFacts, in_lower_case
 
+ALLOW_ORIGIN = b"access-control-allow-origin"
 ALLOWED_METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE"
 PREFLIGHT_LIFETIME = timedelta(minutes=10)
 VARY_ORIGIN: Field = (b"vary", b"Origin")
@@ -36,7 +37,7 @@ class CrossOrigins:
         self._origins = frozenset(normal_origin(origin).encode() for origin in origins)
 
     def __call__(self, facts: RequestFacts) -> Answer | None:
-        """Answer a preflight of a configured origin with 204."""
+        """Answer a preflight of a configured origin with 204, unless the app has CORS of its own."""
         headers = facts.headers
         origin = headers.get(b"origin")
         if (
@@ -53,15 +54,16 @@ class CrossOrigins:
         ]
         if asked and _FIELD_NAMES.match(asked):
             fields.append((b"access-control-allow-headers", asked))
-        return Answer(204, tuple(fields))
+        return Answer(204, tuple(fields), unless=ALLOW_ORIGIN)
 
     def add_fields(self, facts: RequestFacts, headers: list[Field], fields: Mapping[bytes, bytes]) -> None:
         """Name the origin if it is configured and the app has not answered for itself."""
+        fields = in_lower_case(fields)
         if b"origin" not in fields.get(b"vary", b"").lower():
             headers.append(VARY_ORIGIN)
         origin = facts.headers.get(b"origin")
-        if origin in self._origins and b"access-control-allow-origin" not in fields:
-            headers.append((b"access-control-allow-origin", origin))
+        if origin in self._origins and ALLOW_ORIGIN not in fields:
+            headers.append((ALLOW_ORIGIN, origin))
             headers.append((b"access-control-allow-credentials", b"true"))
 
 

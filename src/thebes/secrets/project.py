@@ -23,6 +23,7 @@ from pathlib import Path
 
 from thebes.encoding import encode, random_bytes, random_id
 from thebes.errors import ConfigurationError
+from thebes.secret import Secret
 from thebes.secrets.scan import run_git
 from thebes.secrets.sources import ENV_FILE
 from thebes.secrets.strength import KEYS_VARIABLE, MIN_KEY_BYTES
@@ -110,7 +111,7 @@ def ensure_project_state(directory: Path) -> Path:
     state.mkdir(mode=0o700, exist_ok=True)
     _tighten(state, 0o700)
     # Its own ignore file: .thebes/ stays out of git even where the project has no .gitignore.
-    _publish(state / ".gitignore", b"*\n", mode=0o600, only_new=True)
+    _publish(state / ".gitignore", Secret("*\n"), mode=0o600, only_new=True)
     if _wants_dockerignore(directory):
         _cover(directory / ".dockerignore", [f"{STATE_DIRECTORY}/"], "**/")
     return state
@@ -130,57 +131,75 @@ def development_keys(state: Path) -> str:
     path = state / _KEYS_FILE
     if not path.exists():
         _, entry = _new_key(datetime.now(UTC).date(), taken=())
-        _publish(path, f"{entry}\n".encode("ascii"), mode=0o600, only_new=True)
+        _publish(path, Secret(entry.reveal() + b"\n"), mode=0o600, only_new=True)
     _tighten(path, 0o600)
     return path.read_text("ascii").strip()
 
 
-def _new_key(today: date, *, taken: Collection[str]) -> tuple[str, str]:
+# Contents are Secrets from here on: a full disk raises from these frames, and some tracebacks show locals.
+
+
+def _new_key(today: date, *, taken: Collection[str]) -> tuple[str, Secret]:
     """Return id and entry of a new key of 256 random bits."""
     day = f"k{today:%Y%m%d}"
     key_id = next(one for one in (day, *(f"{day}-{n}" for n in range(2, len(taken) + 3))) if one not in taken)
-    return key_id, f"{key_id}:{encode(random_bytes(MIN_KEY_BYTES))}"
+    return key_id, Secret(f"{key_id}:{encode(random_bytes(MIN_KEY_BYTES))}")
 
 
 def _write_env(path: Path, rotate: bool, today: date) -> str | None:
     """Give `.env` what it lacks; return the new key's id, or None when nothing was lacking."""
     if not path.exists():
-        key_id, entry = _new_key(today, taken=())
-        line = f"{KEYS_VARIABLE}={entry}\n".encode("ascii")
-        if _publish(path, line, mode=0o600, only_new=True):
+        key_id, new = _appended(Secret(b""), today)
+        if _publish(path, new, mode=0o600, only_new=True):
             return key_id
     _tighten(path, 0o600)
-    old = path.read_bytes()
-    assigned = [match for match in _ASSIGNMENT.finditer(old) if _has_value(match["value"])]
-    if assigned and not rotate:
+    old = Secret(path.read_bytes())
+    place = _place_of_keys(old)
+    if place is not None and not rotate:
         return None
-    key_id, new = _with_new_key(old, assigned[-1] if assigned else None, today)
+    key_id, new = _appended(old, today) if place is None else _rotated(old, place, today)
     _publish(path, new, mode=0o600)
     return key_id
 
 
-def _has_value(raw: bytes) -> bool:
-    keys = _KEY_LIST.fullmatch(raw)
-    return keys is None or bool(keys["keys"].strip())
+def _place_of_keys(content: Secret) -> slice | None:
+    """Return where the value that counts stands, the last one that isn't empty."""
+    places = [slice(*match.span("value")) for match in _ASSIGNMENT.finditer(content.reveal())]
+    filled = [place for place in places if _listed(content, place) != ((), 0)]
+    return filled[-1] if filled else None
 
 
-def _with_new_key(old: bytes, assigned: re.Match[bytes] | None, today: date) -> tuple[str, bytes]:
-    """Return the new key's id and the file's bytes with it; all old bytes stay, in their order."""
-    if assigned is None:
-        key_id, entry = _new_key(today, taken=())
-        newline = b"\r\n" if b"\r\n" in old else b"\n"
-        gap = b"" if not old or old.endswith((b"\n", b"\r")) else newline
-        return key_id, old + gap + f"{KEYS_VARIABLE}={entry}".encode("ascii") + newline
-    keys = _KEY_LIST.fullmatch(assigned["value"])
-    if keys is None:
+def _listed(content: Secret, place: slice) -> tuple[tuple[str, ...], int] | None:
+    """Return the ids in a value and how many bytes they and their keys take; None if it is no list."""
+    match = _KEY_LIST.fullmatch(content.reveal()[place])
+    if match is None:
+        return None
+    keys = match["keys"].rstrip(b" ,")
+    ids = tuple(entry.partition(b":")[0].strip().decode("ascii") for entry in keys.split(b",") if keys)
+    return ids, match.start("keys") + len(keys) if keys else 0
+
+
+def _appended(old: Secret, today: date) -> tuple[str, Secret]:
+    """Return the new key's id, and the old bytes with a line for it behind them."""
+    key_id, entry = _new_key(today, taken=())
+    newline = b"\r\n" if b"\r\n" in old.reveal() else b"\n"
+    gap = b"" if not old or old.reveal().endswith((b"\n", b"\r")) else newline
+    name = KEYS_VARIABLE.encode("ascii")
+    return key_id, Secret(old.reveal() + gap + name + b"=" + entry.reveal() + newline)
+
+
+def _rotated(old: Secret, place: slice, today: date) -> tuple[str, Secret]:
+    """Return the new key's id, and the old bytes with its entry at the end of the list."""
+    listed = _listed(old, place)
+    if listed is None:
         raise ConfigurationError(
             f"{KEYS_VARIABLE} in .env isn't a plain list id:base64url,... on one line: write it as"
             " one, then run `thebes secrets init --rotate`"
         )
-    text = keys["keys"].decode("ascii")
-    key_id, entry = _new_key(today, taken={one.partition(":")[0].strip() for one in text.split(",")})
-    end = assigned.start("value") + keys.start("keys") + len(keys["keys"].rstrip(b" ,"))
-    return key_id, old[:end] + f",{entry}".encode("ascii") + old[end:]
+    taken, length = listed
+    key_id, entry = _new_key(today, taken=taken)
+    end = place.start + length
+    return key_id, Secret(old.reveal()[:end] + b"," + entry.reveal() + old.reveal()[end:])
 
 
 def _wants_dockerignore(directory: Path) -> bool:
@@ -201,7 +220,7 @@ def _cover(path: Path, patterns: Iterable[str], prefix: str) -> bool:
         return False
     gap = b"" if not old or old.endswith(b"\n") else b"\n"
     added = "".join(f"{prefix}{pattern}\n" for pattern in missing).encode("ascii")
-    _publish(path, old + gap + added)
+    _publish(path, Secret(old + gap + added))
     return True
 
 
@@ -213,10 +232,8 @@ def _is_covered(pattern: bytes, lines: list[bytes]) -> bool:
 
 def _install_hook(directory: Path) -> tuple[Path | None, str | None, tuple[str, ...]]:
     """Return the hook that was written, or the line for one that isn't ours, and what to know."""
-    asked = run_git(
-        directory,
-        *("rev-parse", "--path-format=absolute", "--git-common-dir", "--git-path", "hooks"),
-    )
+    question = ("--path-format=absolute", "--git-common-dir", "--git-path", "hooks")
+    asked = run_git(directory, "rev-parse", *question)
     if asked is None or asked.returncode != 0:
         note = "no git repository here: run `git init`, then `thebes secrets init --pre-commit`"
         return None, None, (note,)
@@ -232,7 +249,7 @@ def _install_hook(directory: Path) -> tuple[Path | None, str | None, tuple[str, 
     if old == script:
         return None, None, ()
     hooks.mkdir(parents=True, exist_ok=True)
-    _publish(path, script, mode=0o755)
+    _publish(path, Secret(script), mode=0o755)
     return path, None, ()
 
 
@@ -250,7 +267,7 @@ def _tighten(path: Path, mode: int) -> None:
         path.chmod(mode)
 
 
-def _publish(path: Path, data: bytes, *, mode: int | None = None, only_new: bool = False) -> bool:
+def _publish(path: Path, content: Secret, *, mode: int | None = None, only_new: bool = False) -> bool:
     """Put a whole file in its place in one step; say whether it was put.
 
     Args:
@@ -265,7 +282,7 @@ def _publish(path: Path, data: bytes, *, mode: int | None = None, only_new: bool
     descriptor = os.open(temporary, flags, 0o666 if mode is None else mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+            file.write(content.reveal())
             file.flush()
             os.fsync(file.fileno())
         if before is not None:

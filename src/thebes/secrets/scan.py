@@ -53,9 +53,12 @@ _PATTERNS = (
         rb"(?:THEBES_SECRET_KEYS[^A-Za-z0-9\n]{1,20}|(?<![A-Za-z0-9_-])(?=k20\d{6}))"
         rb"(?P<shown>[A-Za-z0-9_-]{1,32}:)(?P<value>[A-Za-z0-9_-]{43,2048})",
     ),
+    # With the beginning of its base64 (Proc-Type, Version and quotes may stand between): a test that merely
+    # names the label passes. The value is looked at, not taken, so that a second label inside is found too.
     (
         "private key",
-        rb"(?P<shown>-----BEGIN (?:[A-Z0-9]{1,16} ){0,3}PRIVATE KEY(?: BLOCK)?-----)(?P<value>)",
+        rb"(?P<shown>-----BEGIN (?:[A-Z0-9]{1,16} ){0,3}PRIVATE KEY(?: BLOCK)?-----)"
+        rb"(?=[\s\S]{0,200}?(?P<value>[A-Za-z0-9+/]{32}))",
     ),
     # AWS IAM: AKIA for long-term keys, ASIA for temporary ones, then 16 characters of base32.
     (

@@ -79,8 +79,6 @@ class BodyLimits:
 
     def __call__(self, facts: RequestFacts) -> Denial | None:
         """Judge what is declared: 400, 413 or 415."""
-        if not facts.may_have_body:
-            return None
         headers = facts.headers
         length = headers.get(b"content-length")
         if length is not None:
@@ -97,20 +95,10 @@ class BodyLimits:
 
     def guard(self, facts: RequestFacts, receive: Receive, refuse: Refuse) -> Receive:
         """Return a `receive` that counts; past the limit it refuses and reports a disconnect."""
-        counted = _Counted(self._limit_of(facts), facts)
-
-        async def receive_counted() -> Message:
-            if counted.is_over:
-                return {"type": "http.disconnect"}
-            message = await receive()
-            if message["type"] == "http.request":
-                denial = counted.take(message.get("body", b""), message.get("more_body", False))
-                if denial is not None:
-                    await refuse(denial)
-                    return {"type": "http.disconnect"}
-            return message
-
-        return receive_counted
+        limit = self._limit_of(facts)
+        if b"content-encoding" in facts.headers or _is_xml(facts):
+            return _inspected(receive, refuse, _Inspected(limit, facts))
+        return _counted(receive, refuse, limit)
 
     def _limit_of(self, facts: RequestFacts) -> int:
         declared = facts.route.body_limit
@@ -121,10 +109,42 @@ class BodyLimits:
         return self._multipart_limit if is_multipart else self._limit
 
 
-class _Counted:
-    """The bytes of one body so far, as sent and as inflated."""
+def _counted(receive: Receive, refuse: Refuse, left: int) -> Receive:
+    """Count the bytes down, and nothing more: the way of nearly all bodies."""
 
-    __slots__ = ("_inflated", "_inflater", "_limit", "_sent", "_xml", "is_over")
+    async def receive_counted() -> Message:
+        nonlocal left
+        if left < 0:
+            return {"type": "http.disconnect"}
+        message = await receive()
+        body = message.get("body")
+        if body:
+            left -= len(body)
+            if left < 0:
+                await refuse(TOO_LARGE)
+                return {"type": "http.disconnect"}
+        return message
+
+    return receive_counted
+
+
+def _inspected(receive: Receive, refuse: Refuse, body: _Inspected) -> Receive:
+    async def receive_inspected() -> Message:
+        if body.is_refused:
+            return {"type": "http.disconnect"}
+        message = await receive()
+        if message["type"] == "http.request":
+            denial = body.take(message.get("body", b""), more=message.get("more_body", False))
+            if denial is not None:
+                await refuse(denial)
+                return {"type": "http.disconnect"}
+        return message
+
+    return receive_inspected
+
+
+class _Inspected:
+    """The bytes of one body so far, as sent and as inflated, and its XML prolog."""
 
     def __init__(self, limit: int, facts: RequestFacts) -> None:
         coding = _coding(facts)
@@ -133,11 +153,11 @@ class _Counted:
         self._inflated = 0
         self._inflater = Inflater(coding) if coding else None
         self._xml = XmlGuard() if _is_xml(facts) else None
-        self.is_over = False
+        self.is_refused = False
 
-    def take(self, chunk: bytes, more: bool) -> Denial | None:
+    def take(self, chunk: bytes, *, more: bool) -> Denial | None:
         denial = self._judge(chunk, more)
-        self.is_over = denial is not None
+        self.is_refused = denial is not None
         return denial
 
     def _judge(self, chunk: bytes, more: bool) -> Denial | None:
@@ -206,5 +226,8 @@ def _coding(facts: RequestFacts) -> str:
 
 def _is_xml(facts: RequestFacts) -> bool:
     """Say whether the media type is XML by name or by suffix (RFC 7303, 8)."""
-    media_type = facts.headers.get(b"content-type", b"").partition(b";")[0].strip(b" \t").lower()
+    content_type = facts.headers.get(b"content-type", b"").lower()
+    if b"xml" not in content_type:
+        return False
+    media_type = content_type.partition(b";")[0].strip(b" \t")
     return media_type in (b"application/xml", b"text/xml") or media_type.endswith(b"+xml")

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from thebes.facts import Denial, RequestFacts
 
+# The methods of nearly all requests: one look-up settles them.
+_USUAL = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 REFUSED_METHODS = frozenset({"TRACE", "TRACK", "CONNECT"})
 REFUSED = Denial(
     405,
@@ -26,4 +28,5 @@ class MethodCheck:
 
     def __call__(self, facts: RequestFacts) -> Denial | None:
         """Compare the method with the three (HTTP-12)."""
-        return REFUSED if facts.method.upper() in REFUSED_METHODS else None
+        method = facts.method
+        return REFUSED if method not in _USUAL and method.upper() in REFUSED_METHODS else None

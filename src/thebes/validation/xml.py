@@ -9,7 +9,6 @@ Sources: OWASP XXE Prevention ("disable DTDs completely"); XML 1.0, 2.8; VAL-19.
 from __future__ import annotations
 
 from typing import Any
-from xml.parsers import expat
 
 # A prolog longer than this holds no honest comment.
 MAX_PROLOG = 64 * 1024
@@ -22,10 +21,13 @@ class XmlRefused(ValueError):
 class XmlGuard:
     """Watch the chunks of one document up to its root element."""
 
-    __slots__ = ("_is_past_prolog", "_parser", "_seen")
+    __slots__ = ("_is_past_prolog", "_malformed", "_parser", "_seen")
 
     def __init__(self) -> None:
+        from xml.parsers import expat  # noqa: PLC0415 - few apps take XML; the rest need not load it
+
         parser = expat.ParserCreate()
+        self._malformed = expat.ExpatError
         parser.StartDoctypeDeclHandler = _refuse
         parser.StartElementHandler = self._on_root
         self._parser = parser
@@ -46,7 +48,7 @@ class XmlGuard:
         except _PastProlog:
             self._is_past_prolog = True
             return
-        except expat.ExpatError as error:
+        except self._malformed as error:
             raise XmlRefused("not well formed") from error
         if self._seen > MAX_PROLOG:
             raise XmlRefused("the prolog is too long")
