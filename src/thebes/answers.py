@@ -19,6 +19,8 @@ UNCAUGHT = Denial(
     "internal-error",
     "Internal server error",
     "",  # HTTP-10: type, title, status and request id only
+    # The exception travels on to the server, which closes the connection: so the client is told.
+    headers=((b"connection", b"close"),),
 )
 MISCONFIGURED = Denial(
     500,

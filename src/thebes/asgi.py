@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from thebes.answers import MISCONFIGURED, UNCAUGHT, Rendered, render
-from thebes.errors import ConfigurationError
+from thebes.errors import ConfigurationError, ThebesError
 from thebes.events import Events, Outcome, Severity
 from thebes.facts import (
     SCOPE_KEY,
@@ -83,7 +83,7 @@ class SecurityMiddleware:
         if plan is None:
             try:
                 plan = self._start(scope)
-            except ConfigurationError:
+            except ThebesError:
                 await _Exchange(Plan(), None, scope, send).answer(MISCONFIGURED)
                 raise
         facts = RequestFacts(scope, plan.surroundings)
@@ -99,9 +99,13 @@ class SecurityMiddleware:
         try:
             await self.app({**scope, SCOPE_KEY: facts}, receive, exchange.send)
         except Exception:
+            if exchange.was_refused:
+                return  # frameworks raise when a client goes away; here it was we who refused
             await exchange.fail()
             # The full error is the server's to log; whoever calls us in a test wants to see it.
             raise
+        if not exchange.is_begun and not facts.is_websocket:
+            await exchange.fail()  # an app that answers nothing leaves the client with nothing
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def app(inner: Scope, receive: Receive, send: Send) -> None:
@@ -165,13 +169,21 @@ class _Exchange:
         await self.answer(denial)
 
     async def fail(self) -> None:
-        """Record that the app raised, and answer for it unless somebody has answered already."""
-        if self._is_closed:
-            return  # an app whose body was refused may well raise
+        """Record that the app failed, and answer for it unless somebody has answered already."""
         if self._is_started:
             self._record(UNCAUGHT)
         else:
             await self.answer(UNCAUGHT)
+
+    @property
+    def was_refused(self) -> bool:
+        """Whether the pass has answered in place of the app."""
+        return self._is_closed
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether anybody has begun an answer."""
+        return self._is_started or self._is_closed
 
     async def _deliver(self, rendered: Rendered) -> None:
         prefix = ""
@@ -182,6 +194,9 @@ class _Exchange:
                 return
             prefix = "websocket."
         headers = list(rendered.headers)
+        if self._scope.get("http_version", "1.1") > "1.1":
+            # HTTP/2 and later know no fields about the connection (RFC 9113, 8.2.2).
+            headers = [field for field in headers if field[0] != b"connection"]
         start = {"type": prefix + "http.response.start", "status": rendered.status}
         await self._send(self._begin({**start, "headers": headers}))
         body = b"" if self._scope.get("method") == "HEAD" else rendered.body

@@ -14,10 +14,9 @@ stricter: `same-site` is refused, and so is the absence of all three fields besi
 from __future__ import annotations
 
 from collections.abc import Iterable
-from urllib.parse import urlsplit
 
 from thebes import cookies
-from thebes.facts import Denial, Mode, RequestFacts
+from thebes.facts import Denial, Mode, RequestFacts, origin_of
 
 # RFC 9110, 9.2.1, without TRACE, which is never answered.
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -81,8 +80,9 @@ class CrossOriginProtection:
         if b"origin" in headers:
             return None if self._is_configured(facts, headers[b"origin"]) else CROSS_ORIGIN
         if b"referer" in headers:
-            origin = _origin_of(headers[b"referer"])
-            return None if self._is_configured(facts, origin) else CROSS_ORIGIN
+            origin = origin_of(headers[b"referer"].decode("latin-1"))
+            known = origin is not None and self._is_configured(facts, origin.encode())
+            return None if known else CROSS_ORIGIN
         return NO_ORIGIN if self._has_session(facts) else None
 
     def _judge_handshake(self, facts: RequestFacts) -> Denial | None:
@@ -108,25 +108,12 @@ class CrossOriginProtection:
 
 def _is_token_only(facts: RequestFacts) -> bool:
     """Say whether the Authorization field holds what a browser never adds by itself."""
-    scheme = facts.headers[b"authorization"].lstrip(b" \t").partition(b" ")[0].lower()
-    return scheme in (b"bearer", b"dpop")
+    credentials = facts.headers[b"authorization"].lstrip(b" \t").lower()
+    # A token has no comma (RFC 9110, 11.2): with one, a second field was joined, perhaps an ambient one.
+    return credentials.startswith((b"bearer ", b"dpop ")) and b"," not in credentials
 
 
 def _own_origin(facts: RequestFacts) -> bytes:
     scheme = (facts.scheme or "http").encode()
     host = facts.headers.get(b"host", b"").lower()
     return scheme + b"://" + host.removesuffix(b":443" if scheme == b"https" else b":80")
-
-
-def _origin_of(referer: bytes) -> bytes | None:
-    """Return the origin of a Referer, or None if it has none to speak of."""
-    try:
-        parts = urlsplit(referer.decode("ascii"))
-        port = parts.port
-    except ValueError:
-        return None
-    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
-        return None
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    default = {"https": 443, "http": 80}[parts.scheme]
-    return f"{parts.scheme}://{host}{f':{port}' if port not in (None, default) else ''}".encode()

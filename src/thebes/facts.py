@@ -6,6 +6,7 @@ testable as a table, and usable where no HTTP is: in a worker, a command or anot
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -24,6 +25,11 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 Field = tuple[bytes, bytes]
 
 SCOPE_KEY = "thebes"
+_DEFAULT_PORTS = {"https": 443, "http": 80}
+_URL = re.compile(
+    r"(https?)://([A-Za-z0-9_-][A-Za-z0-9_.-]*|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?(?:[/?#][!-~]*)?\Z",
+    re.IGNORECASE,
+)
 # A text that no scheme and no path can be, compared by identity.
 _UNREAD = "\0unread"
 
@@ -95,6 +101,25 @@ class Answer:
 
 
 Reply = Denial | Answer
+
+
+def origin_of(url: str) -> str | None:
+    """Return the origin of an absolute http(s) URL as browsers write it, or None.
+
+    Lower case, no default port. A stricter reading than that of `urllib`, which forgives blanks, tabs and
+    a suffix after brackets: what could be read in two ways has no origin.
+
+    >>> origin_of("https://Example.com:443/path")
+    'https://example.com'
+    """
+    match = _URL.match(url)
+    if match is None:
+        return None
+    scheme, host, default = match[1].lower(), match[2].lower(), _DEFAULT_PORTS[match[1].lower()]
+    port = int(match[3] or default)
+    if port > 65535:
+        return None
+    return f"{scheme}://{host}" if port == default else f"{scheme}://{host}:{port}"
 
 
 def safe_fields(fields: tuple[Field, ...]) -> tuple[Field, ...]:

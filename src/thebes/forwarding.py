@@ -25,11 +25,12 @@ Network = IPv4Network | IPv6Network
 ProxyHeader = Literal["x-forwarded-for", "forwarded"]
 
 MAX_HOPS = 16
+MAX_ELEMENT = 1024  # characters of one Forwarded element; honest ones have a hundred
 # Peers are few behind a proxy and many without one; past the bound the answer is computed anew.
 _MAX_REMEMBERED_PEERS = 1024
 
-# RFC 7239, 4: pairs of token "=" token or quoted string; elements are split at commas, pairs at ";".
-_PAIR = re.compile(r'[ \t]*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)=(?:"((?:[^"\\]|\\.)*)"|([^",;\s]*))[ \t]*(;|,|\Z)')
+# RFC 7239, 4: pairs of token "=" token or quoted string, split at ";".
+_PAIR = re.compile(r'[ \t]*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)=(?:"((?:[^"\\]|\\.)*)"|([^",;\s]*))[ \t]*(;|\Z)')
 
 
 def parse_address(text: str) -> Address | None:
@@ -65,6 +66,11 @@ def parse_address(text: str) -> Address | None:
         return None
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return mapped or address
+
+
+def shows_proxy(name: bytes) -> bool:
+    """Say whether a field of this name is one that proxies add."""
+    return name in (b"forwarded", b"via") or name.startswith(b"x-forwarded-")
 
 
 def _is_port(text: str) -> bool:
@@ -159,8 +165,7 @@ class Forwarding:
         """Yield the addresses from the right, at most one a declared hop; None where one is unreadable."""
         text = headers.get(self._header, b"").decode("latin-1")
         if self._header == b"forwarded":
-            elements = reversed(parse_forwarded(text)[-self._hops :])
-            texts = [element.get("for", "") for element in elements]
+            texts = [element.get("for", "") for element in last_elements(text, self._hops)]
         else:
             texts = text.split(",")[: -self._hops - 1 : -1]
         yield from map(parse_address, texts)
@@ -168,7 +173,7 @@ class Forwarding:
     def _client_element(self, headers: Mapping[bytes, bytes]) -> Mapping[str, str] | None:
         """Return the Forwarded element in which a declared proxy names the client."""
         text = headers.get(b"forwarded", b"").decode("latin-1")
-        for element in reversed(parse_forwarded(text)[-self._hops :]):
+        for element in last_elements(text, self._hops):
             address = parse_address(element.get("for", ""))
             if address is None or not self._contains(address):
                 return element if address is not None else None
@@ -178,28 +183,39 @@ class Forwarding:
         return address is not None and any(address in network for network in self._networks)
 
 
-def parse_forwarded(text: str) -> list[Mapping[str, str]]:
-    """Return the elements of a Forwarded field (RFC 7239, 4), in order; names in lower case.
+def last_elements(text: str, count: int) -> Iterator[Mapping[str, str]]:
+    """Yield the last elements of a Forwarded field (RFC 7239, 4) from the right; names in lower case.
 
-    A field that breaks the grammar anywhere, or an element with a doubled name, gives the empty list:
-    a reader that skips over what it can't read could be led past a proxy's own element.
+    Each is the shortest well-formed end of what is left. So what a client wrote in front, an opened quote
+    above all, can't reach over the element that a declared proxy added behind it. It ends where nothing
+    well formed is left.
     """
-    elements: list[Mapping[str, str]] = []
-    current: dict[str, str] = {}
+    for _ in range(count):
+        comma = len(text)
+        element = None
+        while element is None and comma >= 0:
+            comma = text.rfind(",", max(0, len(text) - MAX_ELEMENT), comma)
+            element = _element(text[comma + 1 :])
+        if element is None:
+            return
+        yield element
+        text = text[:comma] if comma >= 0 else ""
+
+
+def _element(text: str) -> Mapping[str, str] | None:
+    """Return the pairs of one element, or None if it breaks the grammar or names a pair twice."""
+    pairs: dict[str, str] = {}
     position = 0
     while position < len(text):
         match = _PAIR.match(text, position)
-        if match is None or match[1].lower() in current:
-            return []
+        if match is None or match[1].lower() in pairs:
+            return None
         quoted = match[2]
-        current[match[1].lower()] = match[3] if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
+        pairs[match[1].lower()] = match[3] if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
         position = match.end()
-        if match[4] != ";":
-            elements.append(current)
-            current = {}
-    if current or text.rstrip(" \t").endswith((",", ";")):
-        return []
-    return elements
+        if match[4] == ";" and position == len(text):
+            return None
+    return pairs or None
 
 
 def _network(name: str) -> Network:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from thebes.errors import ConfigurationError
+from thebes.errors import ThebesError
 from thebes.facts import ASGIApp, Message, Receive, Scope, Send
 
 
@@ -18,10 +18,12 @@ async def serve_lifespan(
     """Run `start` at startup, then the app's own lifespan, if it has one."""
     try:
         start()
-    except ConfigurationError as error:
+    except Exception as error:
         await receive()
-        await send({"type": "lifespan.startup.failed", "message": f"thebes: {error}"})
-        return
+        await send({"type": "lifespan.startup.failed", "message": _message(error)})
+        if isinstance(error, ThebesError):
+            return  # the message says all that the user can mend
+        raise
     talk = _Talk(receive, send)
     try:
         await app(scope, talk.receive, talk.send)
@@ -29,11 +31,16 @@ async def serve_lifespan(
         if talk.was_answered:
             raise
         if talk.was_received:
-            message = f"the app failed to start: {type(error).__name__}"
-            await send({"type": "lifespan.startup.failed", "message": message})
+            await send({"type": "lifespan.startup.failed", "message": _message(error)})
             raise
     if not talk.was_answered:
         await _answer_for_the_app(talk, send)
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, ThebesError):
+        return f"thebes: {error}"
+    return f"the app failed to start: {type(error).__name__}"
 
 
 async def _answer_for_the_app(talk: _Talk, send: Send) -> None:

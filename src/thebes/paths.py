@@ -17,7 +17,7 @@ from typing import Any
 
 from thebes.errors import ConfigurationError
 
-_AMBIGUOUS = re.compile(r"//|/\.{1,2}(?:/|\Z)|[\\\x00-\x1f\x7f-\x9f]")
+_AMBIGUOUS = re.compile(r"//|/\.{1,2}(?:/|\Z)|[%\\\x00-\x1f\x7f-\x9f]")
 # An encoded slash, backslash, percent sign or NUL: the second decoding would change the path.
 _ENCODED = re.compile(rb"%(?:2f|5c|25|00)", re.IGNORECASE)
 _METHOD = re.compile(r"[A-Z]+(?:-[A-Z]+)*\Z")
@@ -43,8 +43,9 @@ def below_root(path: str, root_path: str) -> str:
     >>> below_root("/apiary", "/api")
     '/apiary'
     """
-    if root_path and path.startswith(root_path) and path[len(root_path) :].startswith("/"):
-        return path[len(root_path) :]
+    if root_path and path.startswith(root_path):
+        below = path[len(root_path) :]
+        return path if below and not below.startswith("/") else below
     return path
 
 

@@ -35,9 +35,10 @@ def protect(app: Any, plan: Callable[[], Plan], owner: object) -> None:
         raise ConfigurationError("this app has started already; call protect(app) where it is made")
 
     def build_inside_the_pass() -> SecurityMiddleware:
-        handlers = app.exception_handlers
-        if Exception not in handlers and 500 not in handlers:
-            handlers[Exception] = answer_uncaught
+        for part in mounted_apps(app):
+            handlers = getattr(part, "exception_handlers", None)
+            if isinstance(handlers, dict) and Exception not in handlers and 500 not in handlers:
+                handlers[Exception] = answer_uncaught
         middleware = SecurityMiddleware(_not_built_yet, plan=lambda: start(middleware))
         return middleware
 
@@ -108,7 +109,7 @@ async def _not_built_yet(scope: Scope, receive: Receive, send: Send) -> None:  #
 
 
 def mounted_apps(app: Any) -> Iterator[Any]:
-    """Yield the app and the apps mounted in it, however deep."""
+    """Yield the app and the apps mounted in it, however deep, and behind whatever middleware."""
     seen: set[int] = set()
     pending = [app]
     while pending:
@@ -117,7 +118,8 @@ def mounted_apps(app: Any) -> Iterator[Any]:
             continue
         seen.add(id(part))
         yield part
-        pending += [route.app for route in getattr(part, "routes", []) or [] if hasattr(route, "app")]
+        inner = (part, *(getattr(part, "routes", None) or ()))
+        pending += [one.app for one in inner if hasattr(one, "app")]
 
 
 def _close_documentation(app: Any) -> None:

@@ -18,9 +18,10 @@ from thebes.facts import Field, Mode, RequestFacts, in_lower_case
 # OWASP HSTS: two years, the value that preload lists ask for; set a short one while trying out.
 HSTS_MAX_AGE = timedelta(days=730)
 
-BASE_POLICY = b"frame-ancestors 'self'; object-src 'none'; base-uri 'none'"
-UNFRAMED_POLICY = b"frame-ancestors 'none'; object-src 'none'; base-uri 'none'"
-FRAMING_ONLY = b"frame-ancestors 'self'"
+FRAMED_BY_ITSELF = b"frame-ancestors 'self'"
+UNFRAMED = b"frame-ancestors 'none'"
+BASE_POLICY = FRAMED_BY_ITSELF + b"; object-src 'none'; base-uri 'none'"
+UNFRAMED_POLICY = UNFRAMED + b"; object-src 'none'; base-uri 'none'"
 CSP: bytes = b"content-security-policy"
 HSTS: bytes = b"strict-transport-security"
 FRAME_OPTIONS: bytes = b"x-frame-options"
@@ -82,10 +83,15 @@ class SecurityHeaders:
     ) -> None:
         is_html = b"html" in fields.get(b"content-type", b"").lower()
         wanted = [*self._everywhere, *(_ON_HTML if is_html else ())]
+        policies = [value.lower() for name, value in headers if name.lower() == CSP]
         headers += [field for field in wanted if field[0] not in fields]
-        if not self._sends_hsts or facts.scheme != "https":
-            headers[:] = [field for field in headers if field[0].lower() != HSTS]
-        self._add_policies(facts, headers, fields, is_html=is_html)
+        _keep_one_hsts(headers, at_most=1 if self._sends_hsts and facts.scheme == "https" else 0)
+        is_unframed = fields.get(FRAME_OPTIONS, b"").strip().upper() == b"DENY"
+        if policies:
+            if not any(b"frame-ancestors" in policy for policy in policies):
+                headers.append((CSP, UNFRAMED if is_unframed else FRAMED_BY_ITSELF))
+            return
+        self._add_policies(facts, headers, fields, is_html=is_html, is_unframed=is_unframed)
 
     def _add_policies(
         self,
@@ -94,13 +100,8 @@ class SecurityHeaders:
         fields: Mapping[bytes, bytes],
         *,
         is_html: bool,
+        is_unframed: bool,
     ) -> None:
-        own = fields.get(CSP)
-        if own is not None:
-            if b"frame-ancestors" not in own.lower():
-                headers.append((CSP, FRAMING_ONLY))
-            return
-        is_unframed = fields.get(FRAME_OPTIONS, b"").strip().upper() == b"DENY"
         base = UNFRAMED_POLICY if is_unframed else BASE_POLICY
         if is_html and self._is_strict:
             headers.append((CSP, base + b"; " + nonce_policy(facts.nonce)))
@@ -108,6 +109,13 @@ class SecurityHeaders:
         headers.append((CSP, base))
         if is_html and REPORT_ONLY not in fields:
             headers.append((REPORT_ONLY, nonce_policy(facts.nonce)))
+
+
+def _keep_one_hsts(headers: list[Field], *, at_most: int) -> None:
+    """Leave the first Strict-Transport-Security field, or none (RFC 6797, 7.1 and 7.2)."""
+    positions = [position for position, (name, _) in enumerate(headers) if name.lower() == HSTS]
+    for position in reversed(positions[at_most:]):
+        del headers[position]
 
 
 def nonce_policy(nonce: str) -> bytes:

@@ -15,7 +15,7 @@ from typing import Any
 
 from thebes.errors import ConfigurationError
 from thebes.facts import Denial, RequestFacts
-from thebes.forwarding import parse_address
+from thebes.forwarding import parse_address, shows_proxy
 
 MALFORMED = Denial(
     400, "host-malformed", "The Host field is not usable", "Send exactly one valid Host field."
@@ -99,7 +99,7 @@ class LoopbackOnly:
             return FOREIGN_PEER
         if facts.scope.get("http_version") == "1.0":
             return OLD_HTTP
-        if any(name in _PROXY_FIELDS or name.startswith(b"x-forwarded-") for name in headers):
+        if any(shows_proxy(name) for name in headers):
             return PROXIED
         if not self._is_local_name(host) and not facts.is_health:
             return FOREIGN_HOST
@@ -153,6 +153,3 @@ def _is_rebound(headers: Mapping[bytes, bytes], host: bytes) -> bool:
 def _netloc(url: bytes) -> bytes:
     """Return host and port of an absolute URL as they stand there; `null` has none."""
     return url.partition(b"://")[2].partition(b"/")[0]
-
-
-_PROXY_FIELDS = frozenset({b"forwarded", b"via"})

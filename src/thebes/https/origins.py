@@ -11,15 +11,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from urllib.parse import urlsplit
 
 from thebes.errors import ConfigurationError
-from thebes.facts import Answer, Field, RequestFacts, in_lower_case
+from thebes.facts import Answer, Field, RequestFacts, in_lower_case, origin_of
 
 ALLOW_ORIGIN = b"access-control-allow-origin"
 ALLOWED_METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE"
 PREFLIGHT_LIFETIME = timedelta(minutes=10)
 VARY_ORIGIN: Field = (b"vary", b"Origin")
+_LOCAL = re.compile(r"http://(?:(?:.+\.)?localhost|127\.0\.0\.1|\[::1\])(?::[0-9]+)?\Z")
 # RFC 9110, 5.6.2: field names are tokens; a list of them is echoed only if it is nothing else.
 _FIELD_NAMES = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:[ \t]*,[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+)*\Z")
 
@@ -59,7 +59,8 @@ class CrossOrigins:
     def add_fields(self, facts: RequestFacts, headers: list[Field], fields: Mapping[bytes, bytes]) -> None:
         """Name the origin if it is configured and the app has not answered for itself."""
         fields = in_lower_case(fields)
-        if b"origin" not in fields.get(b"vary", b"").lower():
+        varies_by = {name.strip() for name in fields.get(b"vary", b"").lower().split(b",")}
+        if varies_by.isdisjoint((b"origin", b"*")):
             headers.append(VARY_ORIGIN)
         origin = facts.headers.get(b"origin")
         if origin in self._origins and ALLOW_ORIGIN not in fields:
@@ -86,31 +87,14 @@ def normal_origin(origin: str) -> str:
     Raises:
         ConfigurationError: It isn't scheme, host and optional port, or plain http off this machine.
     """
-    try:
-        parts = urlsplit(origin)
-        port = parts.port
-    except ValueError:
-        parts, port = urlsplit(""), None
-    host = parts.hostname
-    if (
-        parts.scheme not in ("https", "http")
-        or not host
-        or origin.rstrip("/").lower() != f"{parts.scheme}://{parts.netloc}".lower()
-        or "@" in parts.netloc
-        or "*" in host
-    ):
+    found = origin_of(origin)
+    if found is None or re.search(r"[/?#]", origin.partition("://")[2].removesuffix("/")):
         raise ConfigurationError(
             f"{origin!r} is no origin: write scheme, host and a port if it isn't the default one, "
             "such as 'https://app.example.com', without path or wildcard"
         )
-    if parts.scheme == "http" and not _is_local(host):
+    if found.startswith("http://") and not _LOCAL.match(found):
         raise ConfigurationError(
-            f"{origin!r} is plain http: anyone on its network could act for it; use https"
+            f"{origin!r} is plain http, which anyone on its network could forge: use https"
         )
-    name = f"[{host}]" if ":" in host else host
-    default = {"https": 443, "http": 80}[parts.scheme]
-    return f"{parts.scheme}://{name}" + (f":{port}" if port not in (None, default) else "")
-
-
-def _is_local(host: str) -> bool:
-    return host in ("localhost", "127.0.0.1", "::1") or host.endswith(".localhost")
+    return found

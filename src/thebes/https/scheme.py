@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 from thebes.facts import Answer, Denial, Reply, RequestFacts
-from thebes.forwarding import parse_address
+from thebes.forwarding import parse_address, shows_proxy
 
 HTTPS_REQUIRED = Denial(
     403,
@@ -24,7 +24,6 @@ HTTPS_REQUIRED = Denial(
         "(or unix), and let it set exactly one X-Forwarded-Proto"
     ),
 )
-_FORWARDING = (b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"via")
 
 
 class HttpsOnly:
@@ -76,7 +75,7 @@ def _is_direct(facts: RequestFacts) -> bool:
     address = parse_address(peer[0]) if peer else None
     if address is None or not address.is_global:
         return False
-    return not any(name in facts.headers for name in _FORWARDING)
+    return not any(shows_proxy(name) for name in facts.headers)
 
 
 # RFC 3986, 3.3: what a path may hold; % stays, since the path is still encoded.

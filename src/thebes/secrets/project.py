@@ -41,7 +41,7 @@ _ASSIGNMENT = re.compile(
     + KEYS_VARIABLE.encode("ascii")
     + rb"'?[ \t]*=[ \t]*(?P<value>[^\r\n]*)"
 )
-_KEY_LIST = re.compile(rb"(?P<quote>['\"]?)(?P<keys>[A-Za-z0-9_:, -]*)(?P=quote)[ \t]*(?:#.*)?")
+_KEY_LIST = re.compile(rb"(?P<quote>['\"]?)(?P<keys>[A-Za-z0-9_:, -]*+)(?P=quote)[ \t]*(?:#.*)?")
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from thebes.secret import Secret
 
 KEYS_VARIABLE = "THEBES_SECRET_KEYS"
 MIN_KEY_BYTES = 32  # SEC-02; the output of SHA-256 (RFC 2104)
+KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,32}")  # no character that ends a field of a token, cookie or log line
 MAX_KEY_BYTES = 1024  # far above any real key; keeps the pattern search below a millisecond
 # 128 bits (ASVS 11.2.3) over the 32 bytes of the shortest key. Of 32 random bytes fewer than 1 in 6e10 show
 # less: summed exactly over all ways in which 32 bytes can coincide, P(H < 4.0) = 1.46e-11. At 4.5 bits per
@@ -45,7 +46,6 @@ SAMPLE_KEYS = (
     "192b9bdd22ab9ed4d12e236c78afcb9a393ec15f71bbf5dc987d54727823bcbf",
 )
 
-_ID = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _HEX = re.compile(r"(?:[0-9a-f]{2}){32,}|(?:[0-9A-F]{2}){32,}")
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _MEND = "make a new one with `thebes secrets init --rotate`"
@@ -92,7 +92,7 @@ def _entry(piece: str) -> SecretKey | str:
     key_id, colon, encoded = piece.partition(":")
     if not colon:
         return "has no key id: write id:base64url, or run `thebes secrets init`"
-    if not _ID.fullmatch(key_id):
+    if not KEY_ID.fullmatch(key_id):
         return "has an id that isn't 1 to 32 of A-Z a-z 0-9 _ -"
     try:
         value = decode(encoded)

@@ -9,6 +9,8 @@ import zlib
 from collections.abc import Iterator
 
 CODINGS = frozenset({"gzip", "deflate"})
+# Bytes fed at a time: what is left over is copied for each member, and a chunk may hold thousands.
+FEED = 4 * 1024
 PIECE = 64 * 1024  # bytes inflated at a time: memory stays flat whatever the ratio
 
 # zlib: 16 + window bits reads a gzip member, plain window bits the zlib format that `deflate` means.
@@ -35,19 +37,24 @@ class Inflater:
         Raises:
             InflateError: The chunk isn't in the coding.
         """
-        pending = chunk
-        while pending and room >= 0:
-            if self._member.eof:
-                self._member = zlib.decompressobj(self._bits)
-            try:
-                piece = self._member.decompress(pending, PIECE)
-            except zlib.error as error:
-                raise InflateError(str(error)) from error
-            self._was_fed = True
-            pending = self._member.unconsumed_tail or self._member.unused_data
-            room -= len(piece)
-            yield piece
-        # What zlib still holds back is at most a window; the next chunk or finish() shows it.
+        for start in range(0, len(chunk), FEED):
+            pending = chunk[start : start + FEED]
+            while pending:
+                piece = self._read(pending)
+                pending = self._member.unconsumed_tail or self._member.unused_data
+                room -= len(piece)
+                yield piece
+                if room < 0:
+                    return
+
+    def _read(self, pending: bytes) -> bytes:
+        if self._member.eof:
+            self._member = zlib.decompressobj(self._bits)
+        self._was_fed = True
+        try:
+            return self._member.decompress(pending, PIECE)
+        except zlib.error as error:
+            raise InflateError(str(error)) from error
 
     def finish(self) -> None:
         """Say that no chunk follows.

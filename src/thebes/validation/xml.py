@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
-# A prolog longer than this holds no honest comment.
-MAX_PROLOG = 64 * 1024
+# Bytes before the root element. Older parsers read an unfinished comment again for each chunk, so the
+# bound keeps that quadratic work small (CVE-2023-52425).
+MAX_PROLOG = 8 * 1024
 
 
 class XmlRefused(ValueError):
@@ -48,8 +49,10 @@ class XmlGuard:
         except _PastProlog:
             self._is_past_prolog = True
             return
-        except self._malformed as error:
-            raise XmlRefused("not well formed") from error
+        except XmlRefused:
+            raise
+        except (self._malformed, LookupError, ValueError) as error:
+            raise XmlRefused("not well formed, or in an unknown encoding") from error
         if self._seen > MAX_PROLOG:
             raise XmlRefused("the prolog is too long")
 
