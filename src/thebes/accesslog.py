@@ -8,14 +8,21 @@ from __future__ import annotations
 import logging
 
 # uvicorn writes requests to the first and WebSocket handshakes to the second.
+UNFINISHED_HANDSHAKE = "ASGI callable returned without completing handshake."
 SERVER_LOGGERS = ("uvicorn.access", "uvicorn.error")
 
 
 class QueryFilter(logging.Filter):
-    """Cut each argument of a log record at its question mark, where it is a request target."""
+    """Cut each argument of a log record at its question mark, where it is a request target.
+
+    It also drops the line that uvicorn 0.54 writes for each refused handshake, as if the refusal were an
+    error: a flood of them would fill the log, and the pass records refusals and apps that answer nothing.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Change the record in place and let it pass."""
+        if record.msg == UNFINISHED_HANDSHAKE:
+            return False
         if isinstance(record.args, tuple):
             record.args = tuple(map(_without_query, record.args))
         return True

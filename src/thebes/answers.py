@@ -6,7 +6,6 @@ The type URIs are documented in docs/problems.md.
 
 from __future__ import annotations
 
-import html
 import json
 from dataclasses import dataclass
 
@@ -27,6 +26,7 @@ MISCONFIGURED = Denial(
     "misconfigured",
     "The service is not configured",
     "",
+    headers=((b"connection", b"close"),),
 )
 
 # OWASP REST Security and HTTP Headers: an answer of ours is neither framed, sniffed, cached nor reused.
@@ -53,6 +53,15 @@ class Rendered:
 
 def render(reply: Reply, facts: RequestFacts | None = None) -> Rendered:
     """Return the HTTP form of a reply; without facts (nothing could be read) it is problem details."""
+    rendered = _rendered(reply, facts)
+    if facts is not None and facts.scope.get("http_version", "1.1") > "1.1":
+        # HTTP/2 and later know no fields about the connection (RFC 9113, 8.2.2).
+        headers = tuple(field for field in rendered.headers if field[0] != b"connection")
+        return Rendered(rendered.status, headers, rendered.body)
+    return rendered
+
+
+def _rendered(reply: Reply, facts: RequestFacts | None) -> Rendered:
     if isinstance(reply, Answer):
         return _sized(reply.status, (*reply.headers, *STRICT_FIELDS, API_POLICY), b"")
     if facts is not None and _wants_page(facts):
@@ -77,6 +86,8 @@ def _wants_page(facts: RequestFacts) -> bool:
 
 
 def _page(denial: Denial, facts: RequestFacts) -> Rendered:
+    import html  # noqa: PLC0415 - its table of entities is large, and pages are few
+
     nonce = facts.nonce
     body = _PAGE.format(
         title=html.escape(denial.title),

@@ -7,7 +7,7 @@ names no practice; with a single check it is the middleware of that one practice
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from thebes.answers import MISCONFIGURED, UNCAUGHT, Rendered, render
@@ -15,6 +15,7 @@ from thebes.errors import ConfigurationError, ThebesError
 from thebes.events import Events, Outcome, Severity
 from thebes.facts import (
     SCOPE_KEY,
+    USUAL_METHODS,
     Answer,
     ASGIApp,
     BodyGuard,
@@ -41,14 +42,32 @@ class Plan:
     surroundings: Surroundings = field(default_factory=Surroundings)
     events: Events = field(default_factory=Events)
     guards: Sequence[BodyGuard] = field(init=False)
-    bodyless: Sequence[InstantCheck] = field(init=False)
+    # By method: who has anything to say about a request with a body, and about one without.
+    with_body: Mapping[str, Sequence[InstantCheck]] = field(init=False)
+    without_body: Mapping[str, Sequence[InstantCheck]] = field(init=False)
 
     def __post_init__(self) -> None:
-        guards = tuple(check for check in self.checks if isinstance(check, BodyGuard))
-        object.__setattr__(self, "guards", guards)
-        # Where no body can come, those who watch it have nothing to say.
-        bodyless = tuple(check for check in self.checks if not isinstance(check, BodyGuard))
-        object.__setattr__(self, "bodyless", bodyless)
+        guards = [check for check in self.checks if isinstance(check, BodyGuard)]
+        asked = {
+            method: tuple(check for check in self.checks if method not in _indifferent(check))
+            for method in USUAL_METHODS
+        }
+        object.__setattr__(self, "guards", tuple(guards))
+        object.__setattr__(self, "with_body", asked)
+        without = {method: tuple(c for c in checks if c not in guards) for method, checks in asked.items()}
+        object.__setattr__(self, "without_body", without)
+
+    def checks_for(self, facts: RequestFacts) -> Sequence[InstantCheck]:
+        """Return the checks that may refuse this request, in their order."""
+        if facts.is_websocket:
+            return self.checks
+        asked = self.with_body if facts.may_have_body else self.without_body
+        return asked.get(facts.method, self.checks)
+
+
+def _indifferent(check: InstantCheck) -> frozenset[str]:
+    methods: frozenset[str] = getattr(check, "indifferent_to", frozenset())
+    return methods
 
 
 class SecurityMiddleware:
@@ -84,11 +103,12 @@ class SecurityMiddleware:
             try:
                 plan = self._start(scope)
             except ThebesError:
-                await _Exchange(Plan(), None, scope, send).answer(MISCONFIGURED)
+                facts = RequestFacts(scope, Surroundings())
+                await _Exchange(Plan(), facts, scope, send).answer(MISCONFIGURED)
                 raise
         facts = RequestFacts(scope, plan.surroundings)
         exchange = _Exchange(plan, facts, scope, send)
-        for check in plan.checks if facts.may_have_body else plan.bodyless:
+        for check in plan.checks_for(facts):
             reply = check(facts)
             if reply is not None and not exchange.offers(reply):
                 await exchange.answer(reply)
@@ -104,8 +124,8 @@ class SecurityMiddleware:
             await exchange.fail()
             # The full error is the server's to log; whoever calls us in a test wants to see it.
             raise
-        if not exchange.is_begun and not facts.is_websocket:
-            await exchange.fail()  # an app that answers nothing leaves the client with nothing
+        if not exchange.is_begun:
+            await exchange.finish()
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def app(inner: Scope, receive: Receive, send: Send) -> None:
@@ -128,9 +148,10 @@ class _Exchange:
 
     _is_started = False
     _is_closed = False
+    _is_refused = False
     _offered: Answer | None = None
 
-    def __init__(self, plan: Plan, facts: RequestFacts | None, scope: Scope, send: Send) -> None:
+    def __init__(self, plan: Plan, facts: RequestFacts, scope: Scope, send: Send) -> None:
         self._plan = plan
         self._facts = facts
         self._scope = scope
@@ -142,11 +163,12 @@ class _Exchange:
         """Pass on what the app sends, with the rules applied to its first message."""
         if self._is_closed:
             return _dropped()
-        kind = message["type"]
-        if kind == "http.response.start" or kind in _WEBSOCKET_STARTS:
+        if not self._is_started and message["type"] in _STARTS:
             if self._offered is not None and not _answers(message, self._offered):
                 return self.answer(self._offered)
             message = self._begin(message)
+        elif not self._is_started and message["type"] == "websocket.close":
+            return self._close_handshake(message)
         return self._send(message)
 
     def offers(self, reply: Reply) -> bool:
@@ -166,6 +188,7 @@ class _Exchange:
 
     async def refuse(self, denial: Denial) -> None:
         """Refuse in the middle of a body; too late for an answer, the rest is still dropped."""
+        self._is_refused = True
         await self.answer(denial)
 
     async def fail(self) -> None:
@@ -177,26 +200,40 @@ class _Exchange:
 
     @property
     def was_refused(self) -> bool:
-        """Whether the pass has answered in place of the app."""
-        return self._is_closed
+        """Whether the pass has refused while the app was at work."""
+        return self._is_refused
 
     @property
     def is_begun(self) -> bool:
         """Whether anybody has begun an answer."""
         return self._is_started or self._is_closed
 
+    async def finish(self) -> None:
+        """Answer for an app that has returned without an answer.
+
+        Nothing is recorded for a request: an app may return when its client has left.
+        """
+        if self._facts.is_websocket:
+            self._record(UNCAUGHT)
+        await self._deliver(render(UNCAUGHT, self._facts))
+
+    async def _close_handshake(self, message: Message) -> None:
+        """Let an app's refusal of a handshake carry our fields too, where the server can send them."""
+        if _takes_responses(self._scope):
+            await self._deliver(Rendered(403, ((b"content-length", b"0"),), b""))
+        else:
+            self._is_started = True
+            await self._send(message)
+
     async def _deliver(self, rendered: Rendered) -> None:
         prefix = ""
         if self._scope["type"] == "websocket":
-            if "websocket.http.response" not in self._scope.get("extensions", {}):
+            if not _takes_responses(self._scope):
                 # 1008 is "policy violation"; before the handshake servers answer it with 403.
                 await self._send({"type": "websocket.close", "code": 1008})
                 return
             prefix = "websocket."
         headers = list(rendered.headers)
-        if self._scope.get("http_version", "1.1") > "1.1":
-            # HTTP/2 and later know no fields about the connection (RFC 9113, 8.2.2).
-            headers = [field for field in headers if field[0] != b"connection"]
         start = {"type": prefix + "http.response.start", "status": rendered.status}
         await self._send(self._begin({**start, "headers": headers}))
         body = b"" if self._scope.get("method") == "HEAD" else rendered.body
@@ -205,8 +242,6 @@ class _Exchange:
     def _begin(self, message: Message) -> Message:
         self._is_started = True
         facts = self._facts
-        if facts is None:
-            return message
         headers = list(message.get("headers", ()))
         fields: dict[bytes, bytes] = dict(headers)
         for rule in self._plan.rules:
@@ -215,7 +250,7 @@ class _Exchange:
 
     def _record(self, reply: Reply) -> None:
         facts = self._facts
-        if facts is None or facts.is_health:
+        if facts.is_health:
             return
         if isinstance(reply, Answer):
             if reply.event:
@@ -247,6 +282,11 @@ class _Exchange:
         )
 
 
+def _takes_responses(scope: Scope) -> bool:
+    """Say whether the server can answer a handshake with a whole response."""
+    return "websocket.http.response" in (scope.get("extensions") or {})
+
+
 def _answers(message: Message, offered: Answer) -> bool:
     """Say whether the app's own answer holds the field by which it speaks for itself."""
     return any(name.lower() == offered.unless for name, _ in message.get("headers", ()))
@@ -256,4 +296,4 @@ async def _dropped() -> None:
     """Stand for a message that nobody will get."""
 
 
-_WEBSOCKET_STARTS = frozenset({"websocket.accept", "websocket.http.response.start"})
+_STARTS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})

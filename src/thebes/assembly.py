@@ -19,13 +19,14 @@ from thebes.facts import InstantCheck, Mode, ResponseRule, Surroundings
 from thebes.forwarding import Forwarding
 from thebes.https.headers import SecurityHeaders, hsts_value
 from thebes.https.hosts import HostCheck, LoopbackOnly
-from thebes.https.origins import CrossOriginFields, CrossOrigins
+from thebes.https.origins import CrossOriginFields, CrossOrigins, normal_origin
 from thebes.https.scheme import HttpsOnly
 from thebes.paths import RouteTable
 from thebes.settings import Settings
 from thebes.validation.body import BodyLimits
 from thebes.validation.methods import MethodCheck
 
+UNCERTAIN = "a declared proxy named no usable client address, so the proxy itself counts as the client"
 # The hosts of test clients: Starlette's and Django's, Litestar's, and FastAPI's page on async tests.
 TEST_HOSTS = ("testserver", "testserver.local", "test")
 # ASVS 3.4.1 and hstspreload.org: a year and all subdomains before a domain may ask for the lists.
@@ -38,7 +39,12 @@ def assemble(
     """Return the plan that the settings describe, minus the checks taken out by name."""
     surroundings = Surroundings(
         mode=settings.mode,
-        forwarding=Forwarding(settings.proxies, header=settings.proxy_header, hops=settings.proxy_hops),
+        forwarding=Forwarding(
+            settings.proxies,
+            header=settings.proxy_header,
+            hops=settings.proxy_hops,
+            report=lambda: events.emit("client_uncertain", severity="warning", detail=UNCERTAIN),
+        ),
         routes=routes,
         health=settings.health,
     )
@@ -103,7 +109,8 @@ def all_hosts(settings: Settings) -> tuple[str, ...]:
 
 def own_origins(settings: Settings) -> tuple[str, ...]:
     """Return the origins whose pages may act: `https://` and each host, and the configured ones."""
-    return tuple(dict.fromkeys((*(f"https://{host}" for host in all_hosts(settings)), *settings.origins)))
+    own = (normal_origin(f"https://{host}") for host in all_hosts(settings))
+    return tuple(dict.fromkeys((*own, *settings.origins)))
 
 
 def _contradictions(settings: Settings) -> list[str]:

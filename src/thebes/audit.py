@@ -21,6 +21,8 @@ from thebes.security import Security
 from thebes.settings import READERS, Settings
 
 Level = Literal["error", "warning", "note"]
+# RFC 6797 sets no number; ASVS 3.4.1 asks for a year.
+LASTING_HSTS = timedelta(days=365)
 # Names that the commands and the tests use beside the settings.
 _OTHER_VARIABLES = ("THEBES_ENV", "THEBES_SECRETS_DIR")
 
@@ -92,6 +94,10 @@ def _findings(
             yield Finding("insecure", "warning", "OPS-01", f"{name} is set")
     if settings.mode is Mode.PRODUCTION and not settings.hsts_include_subdomains:
         yield Finding("hsts-subdomains", "note", "TLS-11", "hsts_include_subdomains is off")
+    if settings.mode is Mode.PRODUCTION and settings.hsts_max_age < LASTING_HSTS:
+        yield Finding(
+            "hsts-short", "warning", "TLS-13", "hsts_max_age is under a year: fine while trying out"
+        )
     if settings.csp == "report":
         yield Finding("csp-report", "note", "HTTP-02", "the nonce policy on HTML only reports")
 

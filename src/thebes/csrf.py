@@ -20,6 +20,8 @@ from thebes.facts import Denial, Mode, RequestFacts, origin_of
 
 # RFC 9110, 9.2.1, without TRACE, which is never answered.
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+# A page of this very origin, or the user: a bookmark, the address bar.
+OWN_SITE = (b"same-origin", b"none")
 # The package's own cookies, known here so that a session of any version of it counts.
 OWN_SESSION_COOKIES = ("__Host-thebes-session", "__Host-thebes-refresh")
 
@@ -49,6 +51,7 @@ class CrossOriginProtection:
     """
 
     name = "csrf"
+    indifferent_to = SAFE_METHODS
 
     def __init__(self, *, mode: Mode, origins: Iterable[str], session_cookies: Iterable[str] = ()) -> None:
         self._origins = frozenset(origin.encode() for origin in origins)
@@ -60,7 +63,9 @@ class CrossOriginProtection:
         """Judge an unsafe method or a WebSocket handshake (CSR-02, 03, 05, 06, 10)."""
         if facts.is_websocket:
             return None if "csrf" in facts.route.exempt else self._judge_handshake(facts)
-        if facts.method in SAFE_METHODS or "csrf" in facts.route.exempt:
+        if facts.method in SAFE_METHODS or facts.headers.get(b"sec-fetch-site") in OWN_SITE:
+            return None
+        if "csrf" in facts.route.exempt:
             return None
         if b"authorization" in facts.headers and _is_token_only(facts) and not self._has_session(facts):
             return None
@@ -70,7 +75,7 @@ class CrossOriginProtection:
         headers = facts.headers
         site = headers.get(b"sec-fetch-site")
         if site is not None:
-            if site in (b"same-origin", b"none"):
+            if site in OWN_SITE:
                 return None
             if not self._is_configured(facts, headers.get(b"origin")):
                 return CROSS_ORIGIN

@@ -6,7 +6,6 @@ Sources: RFC 4648 section 5 (base64url), here always without padding; OWASP ASVS
 from __future__ import annotations
 
 import binascii
-import hmac
 import os
 from base64 import urlsafe_b64encode
 
@@ -44,6 +43,8 @@ def decode(text: str) -> bytes:
 
 def is_equal(expected: bytes, given: bytes) -> bool:
     """Compare without telling by the time taken where the two differ."""
+    import hmac  # noqa: PLC0415 - loads OpenSSL's hashes, which importing an app doesn't need
+
     return hmac.compare_digest(expected, given)
 
 

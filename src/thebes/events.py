@@ -12,7 +12,6 @@ Sources: ASVS 16.2; RFC 3339 (time stamps, UTC, milliseconds); OWASP Logging Voc
 from __future__ import annotations
 
 import json
-import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -46,13 +45,12 @@ MAX_TEXT = 256  # characters kept of one value: a path of 8,000 octets tells no 
 # Names and reasons are ours, so there are some dozens; the bound is for callers who mix in a client's text.
 MAX_OPEN_WINDOWS = 1000
 
-_LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
-_logger = logging.getLogger("thebes.events")
-
 
 def log_line(severity: Severity, line: str) -> None:
     """Hand a line to the logger `thebes.events`: the default sink."""
-    _logger.log(_LEVELS[severity], "%s", line)
+    import logging  # noqa: PLC0415 - loaded when there is something to say
+
+    logging.getLogger("thebes.events").log(getattr(logging, severity.upper()), "%s", line)
 
 
 class Events:
@@ -175,8 +173,7 @@ def _line(
     values |= {"outcome": outcome, "reason": reason, "count": 1}
     for key, value in fields.items():
         values[key] = value[:MAX_TEXT] if isinstance(value, str) else value
-    # JSON leaves DEL as it is; a terminal doesn't.
-    return json.dumps(values, ensure_ascii=True, separators=(",", ":")).replace("\x7f", "\\u007f")
+    return json.dumps(values, ensure_ascii=True, separators=(",", ":"))
 
 
 def timestamp(seconds: float) -> str:

@@ -25,12 +25,14 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 Field = tuple[bytes, bytes]
 
 SCOPE_KEY = "thebes"
+# RFC 9110, 9.3, without what is never answered, and RFC 5789.
+USUAL_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 _URL = re.compile(
     r"(https?)://([A-Za-z0-9_-][A-Za-z0-9_.-]*|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?(?:[/?#][!-~]*)?\Z",
     re.IGNORECASE,
 )
-# A text that no scheme and no path can be, compared by identity.
+# A text that no path can be, compared by identity.
 _UNREAD = "\0unread"
 
 
@@ -152,6 +154,7 @@ class RequestFacts:
         headers: Field names to values. A field that came twice is joined with a comma (RFC 9110, 5.3),
             Cookie with a semicolon, so that a value meant to be single stops matching anything.
         method: As sent; `GET` for a WebSocket handshake.
+        scheme: `http` or `https` as the client used it; None when a declared proxy didn't say it once.
         is_websocket: Whether this is a handshake.
         may_have_body: Whether the message is framed with a body, or framed by HTTP/2 and later.
     """
@@ -162,7 +165,6 @@ class RequestFacts:
     _nonce: str | None = None
     _path: str | None = _UNREAD
     _request_id: str | None = None
-    _scheme: str | None = _UNREAD
 
     def __init__(self, scope: Scope, surroundings: Surroundings) -> None:
         raw = scope["headers"]
@@ -174,18 +176,12 @@ class RequestFacts:
         self.headers = headers
         self.is_websocket = scope["type"] == "websocket"
         self.method: str = "GET" if self.is_websocket else scope["method"]
+        self.scheme = surroundings.forwarding.scheme(scope, headers)
         self.may_have_body = (
             b"content-length" in headers
             or b"transfer-encoding" in headers
             or scope.get("http_version", "1.1") > "1.1"
         )
-
-    @property
-    def scheme(self) -> str | None:
-        """`http` or `https` as the client used it; None when a declared proxy didn't say it once."""
-        if self._scheme is _UNREAD:
-            self._scheme = self.surroundings.forwarding.scheme(self.scope, self.headers)
-        return self._scheme
 
     @property
     def client(self) -> Client:
@@ -267,7 +263,11 @@ def facts_of(scope: Mapping[str, Any]) -> RequestFacts:
 
 
 class InstantCheck(Protocol):
-    """A check that never waits: pure, cheap, and first."""
+    """A check that never waits: pure, cheap, and first.
+
+    It may have a set `indifferent_to`: methods of HTTP requests that it never refuses, so that it isn't
+    asked about them.
+    """
 
     @property
     def name(self) -> str:

@@ -13,7 +13,7 @@ Sources: RFC 7239 (Forwarded); ASVS 15.3.4; the mistakes of CVE-2025-46814 and C
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, Literal
@@ -26,8 +26,10 @@ ProxyHeader = Literal["x-forwarded-for", "forwarded"]
 
 MAX_HOPS = 16
 MAX_ELEMENT = 1024  # characters of one Forwarded element; honest ones have a hundred
-# Peers are few behind a proxy and many without one; past the bound the answer is computed anew.
-_MAX_REMEMBERED_PEERS = 1024
+# Peers and clients whose address was worked out. Past the bound all are forgotten and worked out anew, so a
+# flood of invented fields costs the time that every request cost without this memory, and no more.
+_MAX_REMEMBERED = 1024
+_MAX_REMEMBERED_FIELD = 256
 
 # RFC 7239, 4: pairs of token "=" token or quoted string, split at ";".
 _PAIR = re.compile(r'[ \t]*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)=(?:"((?:[^"\\]|\\.)*)"|([^",;\s]*))[ \t]*(;|\Z)')
@@ -96,6 +98,7 @@ class Forwarding:
         proxies: Networks such as `10.0.0.0/8`, or `unix` for peers on a Unix socket.
         header: The one field that is read; the other is ignored.
         hops: How many declared proxies may stand in a row.
+        report: Called when a declared proxy's field held no usable address, so that the peer counts.
 
     Raises:
         ConfigurationError: A network that isn't one, or `hops` outside 1 to 16.
@@ -107,6 +110,7 @@ class Forwarding:
         *,
         header: ProxyHeader = "x-forwarded-for",
         hops: int = 1,
+        report: Callable[[], None] | None = None,
     ) -> None:
         if header not in ("x-forwarded-for", "forwarded"):
             raise ConfigurationError(
@@ -118,8 +122,10 @@ class Forwarding:
         self._unix = "unix" in names
         self._networks = tuple(_network(name) for name in names if name != "unix")
         self._header = header.encode()
+        self._report = report
         self._hops = hops
         self._peers: dict[str | None, bool] = {}
+        self._clients: dict[tuple[str, bytes | None], Client] = {}
         self.is_declared = bool(names)
 
     def is_proxy(self, scope: Mapping[str, Any]) -> bool:
@@ -130,7 +136,7 @@ class Forwarding:
         return self._learn(host) if known is None else known
 
     def _learn(self, host: str | None) -> bool:
-        if len(self._peers) >= _MAX_REMEMBERED_PEERS:
+        if len(self._peers) >= _MAX_REMEMBERED:
             self._peers.clear()
         self._peers[host] = self._unix if host is None else self._contains(parse_address(host))
         return self._peers[host]
@@ -152,18 +158,30 @@ class Forwarding:
         """Return the first address outside the declared networks, else the peer."""
         peer = scope.get("client")
         host: str = peer[0] if peer else "unix"
-        if not self.is_proxy(scope):
-            return Client(str(parse_address(host) or host))
-        for address in self._walk(headers):
-            if address is None:
-                break
-            if not self._contains(address):
-                return Client(str(address))
-        return Client(str(parse_address(host) or host), is_certain=False)
+        field = headers.get(self._header) if self.is_proxy(scope) else None
+        known = self._clients.get((host, field))
+        if known is not None:
+            return known
+        found = self._find(host, field, is_proxied=self.is_proxy(scope))
+        if len(field or b"") <= _MAX_REMEMBERED_FIELD:
+            if len(self._clients) >= _MAX_REMEMBERED:
+                self._clients.clear()
+            self._clients[host, field] = found
+        return found
 
-    def _walk(self, headers: Mapping[bytes, bytes]) -> Iterator[Address | None]:
+    def _find(self, host: str, field: bytes | None, *, is_proxied: bool) -> Client:
+        if is_proxied:
+            for address in self._walk((field or b"").decode("latin-1")):
+                if address is None:
+                    break
+                if not self._contains(address):
+                    return Client(str(address))
+        if is_proxied and self._report is not None:
+            self._report()
+        return Client(str(parse_address(host) or host), is_certain=not is_proxied)
+
+    def _walk(self, text: str) -> Iterator[Address | None]:
         """Yield the addresses from the right, at most one a declared hop; None where one is unreadable."""
-        text = headers.get(self._header, b"").decode("latin-1")
         if self._header == b"forwarded":
             texts = [element.get("for", "") for element in last_elements(text, self._hops)]
         else:
@@ -227,5 +245,6 @@ def _network(name: str) -> Network:
         ) from error
 
 
-_SAID = {b"http": "http", b"https": "https"}
+# Traefik names the schemes of WebSockets.
+_SAID = {b"http": "http", b"https": "https", b"ws": "http", b"wss": "https"}
 _SCHEMES = {"http": "http", "ws": "http", "https": "https", "wss": "https"}

@@ -6,8 +6,9 @@ Does not protect against code that calls `reveal()` and prints the result, or th
 
 from __future__ import annotations
 
-import hmac
 from typing import NoReturn, SupportsIndex
+
+from thebes.encoding import is_equal
 
 MASK = "Secret(****)"
 
@@ -64,7 +65,7 @@ class Secret:
         return len(self._value)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and hmac.compare_digest(self._value, other._value)
+        return isinstance(other, Secret) and is_equal(self._value, other._value)
 
     def __hash__(self) -> int:
         return hash(self._value)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from thebes import protection
-from thebes.accesslog import hide_queries
 from thebes.asgi import Plan
 from thebes.errors import ConfigurationError
 from thebes.events import Events
@@ -116,10 +115,12 @@ class Security:
         pattern: str,
         *,
         body_limit: int | str | None = None,
-        codings: Iterable[str] = (),
-        xml: bool = False,
+        codings: Iterable[str] | None = None,
+        xml: bool | None = None,
     ) -> None:
         """Declare what one route (`PUT /upload`) or all below a path (`PUT /files/*`) may receive.
+
+        Declared twice, a route has both.
 
         Args:
             pattern: Method and plain path; the exact pattern wins, else the longest.
@@ -130,12 +131,13 @@ class Security:
         Raises:
             ConfigurationError: No route, no size, or a coding that can't be counted.
         """
-        self._routes.declare(
-            RoutePattern.parse(pattern),
-            body_limit=None if body_limit is None else parse_size(body_limit),
-            codings=parse_codings(codings),
-            xml=xml,
-        )
+        declared = {
+            "body_limit": None if body_limit is None else parse_size(body_limit),
+            "codings": None if codings is None else parse_codings(codings),
+            "xml": xml,
+        }
+        changes = {name: value for name, value in declared.items() if value is not None}
+        self._routes.declare(RoutePattern.parse(pattern), **changes)
 
     def exempt(self, pattern: str, check: str, *, reason: str) -> None:
         """Take one route, with its exact method and path, out of one check.
@@ -193,6 +195,7 @@ class Security:
     def _plan_for(self, app: Any) -> Callable[[], Plan]:
         def plan() -> Plan:
             # The rooms are loaded when the app starts: importing a module that builds a Security is quick.
+            from thebes.accesslog import hide_queries  # noqa: PLC0415
             from thebes.assembly import assemble, problems_of  # noqa: PLC0415
 
             settings = self.settings()

@@ -2,8 +2,10 @@
 
 import httpx2
 import pytest
+from calling import call, http_scope
 
 from live import client, eventually
+from thebes import Events, Security
 from thebes.testing import client as in_process
 
 
@@ -67,6 +69,20 @@ class TestBeforeTheAnswerHasBegun:
         assert '"event":"request_failed"' in made.events[0]
         assert answer.json()["request_id"] in made.events[0]
 
+    @pytest.mark.parametrize("version", ["1.1", "2", "3"])
+    async def test_only_http_1_hears_of_the_connection(self, kind, make, version):
+        """RFC 9113, 8.2.2: an answer with a field about the connection is malformed."""
+        sent = []
+
+        async def send(message):
+            sent.append(message)
+
+        with pytest.raises(RuntimeError, match="secret detail"):
+            await make(kind).served(http_scope("/before", http_version=version), None, send)
+
+        assert sent[0]["status"] == 500
+        assert (b"connection" in dict(sent[0]["headers"])) == (version == "1.1")
+
 
 class TestAfterTheAnswerHasBegun:
     @pytest.mark.slow
@@ -119,3 +135,29 @@ class TestHandlersOfTheApp:
 
         assert answer.status_code == 404
         assert "detail" in answer.json()
+
+
+class TestAppsThatAnswerNothing:
+    async def test_a_client_that_waits_gets_our_500(self):
+        async def silent(scope, receive, send):
+            await receive()
+
+        sent = await call(Security().wrap(silent), http_scope())
+
+        assert sent[0]["status"] == 500
+        assert b"internal-error" in sent[1]["body"]
+
+    async def test_a_client_that_left_is_no_failure(self):
+        """An app may return without a word when it hears that nobody listens."""
+
+        async def waits(scope, receive, send):
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+        events = []
+        security = Security(events=Events(lambda _severity, line: events.append(line)))
+
+        await call(security.wrap(waits), http_scope())
+        await call(security.wrap(waits), http_scope("/", "POST", [(b"content-length", b"9")]), b"abc")
+
+        assert events == []

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+
 from live import eventually
 
 pytestmark = pytest.mark.slow

@@ -12,8 +12,8 @@ from http.client import HTTPResponse
 from typing import Any
 
 import pytest
-from live import PATIENCE_SECONDS, serving
 
+from live import PATIENCE_SECONDS, serving
 from thebes import Events, Security
 
 Fields = Iterable[tuple[str, str | bytes]]

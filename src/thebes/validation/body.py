@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 
 from thebes.errors import ConfigurationError
 from thebes.facts import Denial, Message, Receive, Refuse, RequestFacts
@@ -40,7 +41,6 @@ CODING_REFUSED = Denial(
     "coding-refused",
     "The content coding is not accepted",
     "Send the body without Content-Encoding.",
-    headers=((b"accept-encoding", b"identity"),),
     hint="declare it with security.route('METHOD /path', codings=['gzip'])",
 )
 CODING_BROKEN = Denial(
@@ -90,7 +90,8 @@ class BodyLimits:
             if int(length) > self._limit_of(facts):
                 return TOO_LARGE
         if b"content-encoding" in headers and _coding(facts) not in ("", *facts.route.codings):
-            return CODING_REFUSED
+            accepted = ", ".join(sorted(facts.route.codings)) or "identity"
+            return replace(CODING_REFUSED, headers=((b"accept-encoding", accepted.encode()),))
         if _is_xml(facts) and not (facts.route.xml and _has_usual_charset(facts)):
             return XML_REFUSED
         return None
@@ -198,7 +199,8 @@ def parse_codings(codings: Iterable[str]) -> frozenset[str]:
     Raises:
         ConfigurationError: A coding that can't be inflated, and so not be counted.
     """
-    asked = frozenset(coding.lower() for coding in codings)
+    names = codings.split(",") if isinstance(codings, str) else codings
+    asked = frozenset(coding.strip().lower() for coding in names)
     if asked - CODINGS:
         raise ConfigurationError(
             f"codings has {', '.join(sorted(asked - CODINGS))}; allowed are {', '.join(sorted(CODINGS))}"

@@ -7,10 +7,8 @@ Sources: RFC 9110, 9.3.6 and 9.3.8; ASVS 13.4.4.
 
 from __future__ import annotations
 
-from thebes.facts import Denial, RequestFacts
+from thebes.facts import USUAL_METHODS, Denial, RequestFacts
 
-# The methods of nearly all requests: one look-up settles them.
-_USUAL = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 REFUSED_METHODS = frozenset({"TRACE", "TRACK", "CONNECT"})
 REFUSED = Denial(
     405,
@@ -25,8 +23,8 @@ class MethodCheck:
     """Refuse TRACE, TRACK and CONNECT, in any case of letters, on every path."""
 
     name = "methods"
+    indifferent_to = USUAL_METHODS
 
     def __call__(self, facts: RequestFacts) -> Denial | None:
         """Compare the method with the three (HTTP-12)."""
-        method = facts.method
-        return REFUSED if method not in _USUAL and method.upper() in REFUSED_METHODS else None
+        return REFUSED if facts.method.upper() in REFUSED_METHODS else None

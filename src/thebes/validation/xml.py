@@ -28,6 +28,9 @@ class XmlGuard:
         from xml.parsers import expat  # noqa: PLC0415 - few apps take XML; the rest need not load it
 
         parser = expat.ParserCreate()
+        if hasattr(parser, "SetReparseDeferralEnabled"):
+            # From 2.6 on expat puts off an unfinished token, so a declaration would pass before it is seen.
+            parser.SetReparseDeferralEnabled(False)
         self._malformed = expat.ExpatError
         parser.StartDoctypeDeclHandler = _refuse
         parser.StartElementHandler = self._on_root

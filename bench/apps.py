@@ -1,0 +1,133 @@
+"""The applications under measurement, and the stock uvicorn that serves one of them.
+
+`python bench/apps.py fastapi --protected` serves the app on a free loopback port, prints the port
+on one line and runs until its standard input is closed. A parent that dies closes it too, so no
+server outlives its benchmark.
+
+Both variants run under the same settings. uvicorn's own proxy handling is off in both: the
+protected app works out the client's address itself and pays for it, the bare one does without.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import sys
+import threading
+from collections.abc import Sequence
+
+import uvicorn
+from fastapi import FastAPI
+from pydantic import BaseModel
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+APPS = ("starlette", "fastapi", "websocket")
+
+
+class Note(BaseModel):
+    """The body of the POST: small, as most JSON bodies are."""
+
+    title: str
+    stars: int
+    tags: list[str]
+
+
+def starlette_app() -> Starlette:
+    """Return a Starlette app with one JSON route."""
+
+    async def notes(request: Request) -> JSONResponse:
+        return JSONResponse({"notes": ["thebes", "gates"], "page": request.query_params["page"]})
+
+    return Starlette(routes=[Route("/notes", notes)])
+
+
+def fastapi_app() -> FastAPI:
+    """Return a FastAPI app: a GET with a query parameter, a POST with a model."""
+    app = FastAPI()
+
+    @app.get("/notes")
+    async def read(page: int) -> dict[str, object]:
+        return {"notes": ["thebes", "gates"], "page": page}
+
+    @app.post("/notes")
+    async def write(note: Note) -> Note:
+        return note
+
+    return app
+
+
+def websocket_app() -> Starlette:
+    """Return a Starlette app that sends every text message back."""
+
+    async def echo(websocket: WebSocket) -> None:
+        await websocket.accept()
+        try:
+            while True:
+                await websocket.send_text(await websocket.receive_text())
+        except WebSocketDisconnect:
+            return
+
+    return Starlette(routes=[WebSocketRoute("/echo", echo)])
+
+
+def build(name: str, *, protected: bool) -> Starlette:
+    """Return the app called `name`, with every check on if `protected`, else without the package.
+
+    Raises:
+        KeyError: `name` is not one of `APPS`.
+    """
+    makers = {"starlette": starlette_app, "fastapi": fastapi_app, "websocket": websocket_app}
+    app = makers[name]()
+    if protected:
+        # Imported here: the bare server must not carry the package at all.
+        from thebes import Security
+
+        Security(hosts=["localhost"], proxies=["127.0.0.1/32"]).protect(app)
+    return app
+
+
+def serve(app: Starlette) -> None:
+    """Serve `app` on a free loopback port until standard input is closed; the port is printed."""
+    # IPPROTO_TCP: asyncio leaves Nagle's algorithm on for a socket that does not say it is TCP.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(128)
+        config = uvicorn.Config(
+            app,
+            loop="uvloop",
+            http="httptools",
+            log_level="warning",
+            access_log=False,
+            proxy_headers=False,
+            ws_ping_interval=None,
+        )
+        server = uvicorn.Server(config)
+        threading.Thread(target=_stop_at_end_of_input, args=(server,), daemon=True).start()
+        print(listener.getsockname()[1], flush=True)
+        server.run(sockets=[listener])
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Serve the app that the command line names."""
+    parser = argparse.ArgumentParser(description="Serve one of the benchmark's apps.")
+    parser.add_argument("app", choices=APPS)
+    parser.add_argument("--protected", action="store_true", help="with every check on")
+    parser.add_argument("--core", type=int, help="run on this core only")
+    options = parser.parse_args(arguments)
+    if options.core is not None:
+        os.sched_setaffinity(0, {options.core})
+    serve(build(options.app, protected=options.protected))
+
+
+def _stop_at_end_of_input(server: uvicorn.Server) -> None:
+    sys.stdin.buffer.read()
+    server.should_exit = True
+
+
+if __name__ == "__main__":
+    main()
