@@ -15,7 +15,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from asyncio import TimerHandle
@@ -40,6 +40,7 @@ KEYS = (
     "count",
     "detail",
 )
+LOGGER = "thebes.events"
 WINDOW_SECONDS = 1.0
 MAX_TEXT = 256  # characters kept of one value: a path of 8,000 octets tells no more than its beginning
 # Names and reasons are ours, so there are some dozens; the bound is for callers who mix in a client's text.
@@ -47,10 +48,38 @@ MAX_OPEN_WINDOWS = 1000
 
 
 def log_line(severity: Severity, line: str) -> None:
-    """Hand a line to the logger `thebes.events`: the default sink."""
+    """Hand a line to the logger `thebes.events`: the default sink.
+
+    Raises:
+        Exception: Whatever kept a handler from writing it.
+    """
     import logging  # noqa: PLC0415 - loaded when there is something to say
 
-    logging.getLogger("thebes.events").log(getattr(logging, severity.upper()), "%s", line)
+    logger: logging.Logger | None = logging.getLogger(LOGGER)
+    level = getattr(logging, severity.upper())
+    if logger is None or not logger.isEnabledFor(level):
+        return
+    speaker = logger
+    while logger is not None:
+        for handler in logger.handlers:
+            _let_errors_out(handler)
+        logger = logger.parent if logger.propagate else None
+    speaker.log(level, "%s", line)
+
+
+def _let_errors_out(handler: Any) -> None:
+    """Make a handler raise what it meets while it writes an event of ours; `logging` would hide it."""
+    hide = handler.handleError
+    if getattr(hide, "lets_events_out", False):
+        return
+
+    def handle_error(record: Any) -> None:
+        if record.name == LOGGER:
+            raise  # noqa: PLE0704 - called by the handler while it handles the exception
+        hide(record)
+
+    handle_error.lets_events_out = True  # type: ignore[attr-defined]
+    handler.handleError = handle_error
 
 
 class Events:

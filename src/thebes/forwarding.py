@@ -151,8 +151,7 @@ class Forwarding:
         if self._header == b"x-forwarded-for":
             return _SAID.get(headers.get(b"x-forwarded-proto", b""))
         element = self._client_element(headers)
-        said = element.get("proto") if element else None
-        return said if said in ("http", "https") else None
+        return _SAID.get(element.get("proto", "").encode("latin-1")) if element else None
 
     def client(self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> Client:
         """Return the first address outside the declared networks, else the peer."""

@@ -85,6 +85,7 @@ def test_a_size_is_read_or_refused_by_our_error(written):
         (("GZIP", "Deflate"), {"gzip", "deflate"}),
         ({"gzip", "GZip"}, {"gzip"}),
         (iter(["deflate"]), {"deflate"}),
+        ("gzip, deflate", {"gzip", "deflate"}),
     ],
 )
 def test_codings_that_can_be_counted_are_taken_in_any_case(written, codings):
@@ -92,7 +93,7 @@ def test_codings_that_can_be_counted_are_taken_in_any_case(written, codings):
 
 
 @pytest.mark.parametrize(
-    "written", [["br"], ["zstd"], ["gzip", "br"], ["identity"], ["x-gzip"], [""], ["gzip "]]
+    "written", [["br"], ["zstd"], ["gzip", "br"], ["identity"], ["x-gzip"], [""], "br"]
 )
 def test_other_codings_are_refused_by_name(written):
     with pytest.raises(ConfigurationError, match="allowed are deflate, gzip"):
