@@ -5,11 +5,11 @@ Run it from the root of the repository:
     thebes dev main:app --app-dir examples/notes
 """
 
-from board import api, pages
-from board.dependencies import lifespan
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 
+from board import api, pages
+from board.dependencies import lifespan
 from thebes import Security
 
 app = FastAPI(title="Notes", version="1.0.0", lifespan=lifespan)

@@ -2,8 +2,8 @@
 
 import httpx2
 import pytest
-from calling import call, http_scope
 
+from calling import call, http_scope
 from live import client, eventually
 from thebes import Events, Security
 from thebes.testing import client as in_process

@@ -5,8 +5,8 @@ import json
 from types import MappingProxyType
 
 import pytest
-from calling import call, fields_of, http_scope
 
+from calling import call, fields_of, http_scope
 from thebes.asgi import SecurityMiddleware
 from thebes.facts import Answer, Denial
 

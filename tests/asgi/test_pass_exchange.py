@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from calling import call, http_scope
 
+from calling import call, http_scope
 from thebes import ConfigurationError, Events
 from thebes.asgi import Plan, SecurityMiddleware
 from thebes.facts import Answer, Denial

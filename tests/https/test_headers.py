@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asking import request_facts
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.applications import Starlette
 
+from asking import request_facts
 from thebes import ConfigurationError, Security
 from thebes.assembly import problems_of
 from thebes.facts import Mode

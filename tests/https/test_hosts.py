@@ -3,10 +3,10 @@
 import re
 
 import pytest
-from asking import request_facts
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from asking import request_facts
 from thebes import ConfigurationError
 from thebes.facts import Mode, Surroundings
 from thebes.https.hosts import HostCheck, LoopbackOnly, normal_host

@@ -1,10 +1,10 @@
 """CORS as rules: which origins may be configured, which are named in answers, and what a preflight gets."""
 
 import pytest
-from asking import request_facts
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asking import request_facts
 from thebes import ConfigurationError
 from thebes.facts import Answer
 from thebes.https.origins import CrossOriginFields, CrossOrigins, normal_origin

@@ -1,10 +1,10 @@
 """Plain HTTP in production: who is redirected, who is refused, and where a redirect leads."""
 
 import pytest
-from asking import request_facts
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asking import request_facts
 from thebes.facts import Answer, Denial, Surroundings
 from thebes.forwarding import Forwarding
 from thebes.https.scheme import HttpsOnly

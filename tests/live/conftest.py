@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+
 from attack import Served, protecting
 from board import make_board
 

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from attack import HTTPS, PLAIN, Answered, Served, protecting
-from board import make_board
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
+from attack import HTTPS, PLAIN, Answered, Served, protecting
+from board import make_board
 from thebes import ConfigurationError, Security
 
 PARTNER = "https://app.partner.example"

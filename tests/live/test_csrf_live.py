@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import pytest
-from attack import FETCH, HTTPS, NAVIGATION, Served, protecting
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.sessions import SessionMiddleware
@@ -12,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from attack import FETCH, HTTPS, NAVIGATION, Served, protecting
 from thebes import Security
 
 OWN = "https://example.com"

@@ -10,8 +10,6 @@ from http.client import IncompleteRead
 from pathlib import Path
 
 import pytest
-from attack import FETCH, NAVIGATION, Answered, Served, protecting
-from board import CANARY, OWN_ERROR, BoardError, make_board
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -23,6 +21,8 @@ import thebes.https.hosts
 import thebes.https.scheme
 import thebes.validation.body
 import thebes.validation.methods
+from attack import FETCH, NAVIGATION, Answered, Served, protecting
+from board import CANARY, OWN_ERROR, BoardError, make_board
 from live import client, eventually, serving
 from thebes import Denial, Events
 

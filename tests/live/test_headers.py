@@ -9,13 +9,13 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-from attack import FETCH, HTTPS, NAVIGATION, PLAIN, Answered, Served, in_mode, protecting
-from board import make_board
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from attack import FETCH, HTTPS, NAVIGATION, PLAIN, Answered, Served, in_mode, protecting
+from board import make_board
 from thebes import Security
 from thebes.audit import look
 

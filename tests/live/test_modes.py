@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attack import NAVIGATION, Served, in_mode, protecting
-from board import CANARY, make_board
 from cryptography import x509
 from fastapi import FastAPI
 from starlette.middleware import Middleware
@@ -19,6 +17,8 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Mount
 from starlette.testclient import TestClient
 
+from attack import NAVIGATION, Served, in_mode, protecting
+from board import CANARY, make_board
 from live import client, serving
 from thebes import ConfigurationError, Security
 from thebes.https.certificates import server_context

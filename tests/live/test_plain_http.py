@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import httpx2
 import pytest
-from attack import FETCH, HTTPS, NAVIGATION, PLAIN, Answered, Served, in_mode, protecting
-from board import make_board
 from starlette.testclient import TestClient
 
+from attack import FETCH, HTTPS, NAVIGATION, PLAIN, Answered, Served, in_mode, protecting
+from board import make_board
 from thebes import Security
 
 HOST = ("Host", "example.com")

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from calling import Reader
 
+from calling import Reader
 from live import PATIENCE_SECONDS, client
 
 SINK = Path(__file__).parent / "apps" / "sink.py"

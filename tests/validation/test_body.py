@@ -4,10 +4,10 @@ import asyncio
 import json
 
 import pytest
-from calling import Reader, call, fields_of, http_scope
 from hypothesis import given
 from hypothesis import strategies as st
 
+from calling import Reader, call, fields_of, http_scope
 from thebes import Events, Security
 from thebes.testing import client
 

@@ -5,8 +5,8 @@ import json
 import zlib
 
 import pytest
-from calling import call, fields_of, http_scope
 
+from calling import call, fields_of, http_scope
 from thebes import Security
 
 CHUNKED = (b"transfer-encoding", b"chunked")

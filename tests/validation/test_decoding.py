@@ -5,8 +5,8 @@ import socket
 from urllib.parse import unquote
 
 import pytest
-from calling import call, http_scope
 
+from calling import call, http_scope
 from live import PATIENCE_SECONDS, serving
 from thebes import Security
 

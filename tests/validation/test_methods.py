@@ -1,9 +1,9 @@
 """TRACE, TRACK and CONNECT are answered by the pass and by nothing behind it."""
 
 import pytest
+
 from asking import request_facts
 from calling import call, fields_of, http_scope
-
 from thebes import Security
 from thebes.validation.methods import MethodCheck
 

@@ -92,9 +92,7 @@ def test_codings_that_can_be_counted_are_taken_in_any_case(written, codings):
     assert parse_codings(written) == codings
 
 
-@pytest.mark.parametrize(
-    "written", [["br"], ["zstd"], ["gzip", "br"], ["identity"], ["x-gzip"], [""], "br"]
-)
+@pytest.mark.parametrize("written", [["br"], ["zstd"], ["gzip", "br"], ["identity"], ["x-gzip"], [""], "br"])
 def test_other_codings_are_refused_by_name(written):
     with pytest.raises(ConfigurationError, match="allowed are deflate, gzip"):
         parse_codings(written)

@@ -4,10 +4,10 @@ import asyncio
 import json
 
 import pytest
-from calling import Reader, call, http_scope
 from hypothesis import given
 from hypothesis import strategies as st
 
+from calling import Reader, call, http_scope
 from thebes import Denial, Events, Security
 from thebes.answers import render
 

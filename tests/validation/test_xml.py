@@ -5,8 +5,8 @@ import json
 import time
 
 import pytest
-from calling import Reader, call, fields_of, http_scope
 
+from calling import Reader, call, fields_of, http_scope
 from thebes import Security
 from thebes.validation.xml import MAX_PROLOG, XmlGuard, XmlRefused
 
