@@ -6,11 +6,14 @@ middle of a body drops what the app sends later; and each reply of ours is recor
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from thebes.answers import UNCAUGHT, Rendered, render
 from thebes.events import Events, Outcome, Severity
-from thebes.facts import Answer, Denial, Message, Reply, RequestFacts, ResponseRule, Scope, Send
+from thebes.facts import Answer, Denial, Field, Message, Reply, RequestFacts, Scope, Send
+
+# A rule's `__call__`, bound: it is called faster than the object.
+Apply = Callable[[RequestFacts, list[Field], Mapping[bytes, bytes]], None]
 
 
 class Exchange:
@@ -29,7 +32,12 @@ class Exchange:
     _offered: Answer | None = None
 
     def __init__(
-        self, rules: Sequence[ResponseRule], events: Events, facts: RequestFacts, scope: Scope, send: Send
+        self,
+        rules: Sequence[Apply],
+        events: Events,
+        facts: RequestFacts,
+        scope: Scope,
+        send: Send,
     ) -> None:
         self._rules = rules
         self._events = events
@@ -43,13 +51,17 @@ class Exchange:
         """Pass on what the app sends, with the rules applied to its first message."""
         if self.is_closed:
             return _dropped()
-        if not self.is_started and message["type"] in _STARTS:
-            if self._offered is not None and not _answers(message, self._offered):
-                return self.answer(self._offered)
-            message = self._begin(message)
-        elif not self.is_started and message["type"] == "websocket.close":
-            return self._close_handshake(message)
-        return self._send(message)
+        if self.is_started:
+            return self._send(message)
+        if message["type"] not in _STARTS:
+            return self._before_start(message)
+        if self._offered is not None and not _answers(message, self._offered):
+            return self.answer(self._offered)
+        return self._send(self._begin(message))
+
+    def _before_start(self, message: Message) -> Awaitable[None]:
+        is_refusal = message["type"] == "websocket.close"
+        return self._close_handshake(message) if is_refusal else self._send(message)
 
     def offers(self, reply: Reply) -> bool:
         """Keep an answer that the app may give itself (its own CORS, say), for when it doesn't."""

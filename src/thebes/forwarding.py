@@ -146,7 +146,8 @@ class Forwarding:
         if not self.is_declared:
             return _SCHEMES.get(scope.get("scheme", "http"))
         peer = scope.get("client")
-        if not (peer and self._peers.get(peer[0])) and not self.is_proxy(scope):
+        is_known_proxy = peer and self._peers.get(peer[0])
+        if not (is_known_proxy or self.is_proxy(scope)):
             return _SCHEMES.get(scope.get("scheme", "http"))
         if self._header == b"x-forwarded-for":
             return _SAID.get(headers.get(b"x-forwarded-proto", b""))

@@ -22,6 +22,7 @@ FRAMED_BY_ITSELF = b"frame-ancestors 'self'"
 UNFRAMED = b"frame-ancestors 'none'"
 BASE_POLICY = FRAMED_BY_ITSELF + b"; object-src 'none'; base-uri 'none'"
 UNFRAMED_POLICY = UNFRAMED + b"; object-src 'none'; base-uri 'none'"
+MAX_REMEMBERED_TYPES = 100
 CSP: bytes = b"content-security-policy"
 HSTS: bytes = b"strict-transport-security"
 FRAME_OPTIONS: bytes = b"x-frame-options"
@@ -65,12 +66,16 @@ class SecurityHeaders:
         # The schemes over which nothing has to be left out.
         self._schemes: Container[str | None] = ("https",) if self._sends_hsts else ("https", "http", None)
         self._is_strict = csp == "strict"
+        # Types seen that aren't HTML: looking one up is a fraction of searching it.
+        self._plain: set[bytes | None] = {None}
 
     def __call__(self, facts: RequestFacts, headers: list[Field], fields: Mapping[bytes, bytes]) -> None:
         """Add what is missing. Over plain HTTP no HSTS goes out (RFC 6797, 7.2)."""
-        content_type = fields.get(b"content-type")
-        is_html = content_type is not None and b"html" in content_type.lower()
-        if not is_html and self._names.isdisjoint(fields) and facts.scheme in self._schemes:
+        if (
+            fields.get(b"content-type") in self._plain
+            and self._names.isdisjoint(fields)
+            and facts.scheme in self._schemes
+        ):
             headers += self._everywhere_and_policy
             return
         self._complete(facts, headers, in_lower_case(fields))
@@ -81,7 +86,10 @@ class SecurityHeaders:
         headers: list[Field],
         fields: Mapping[bytes, bytes],
     ) -> None:
-        is_html = b"html" in fields.get(b"content-type", b"").lower()
+        content_type = fields.get(b"content-type", b"")
+        is_html = b"html" in content_type.lower()
+        if not is_html and len(self._plain) < MAX_REMEMBERED_TYPES:
+            self._plain.add(content_type)
         wanted = [*self._everywhere, *(_ON_HTML if is_html else ())]
         policies = [value.lower() for name, value in headers if name.lower() == CSP]
         headers += [field for field in wanted if field[0] not in fields]

@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import NamedTuple
 
 from thebes.errors import ConfigurationError
 from thebes.facts import Denial, Message, Receive, Refuse, RequestFacts
@@ -23,6 +24,8 @@ from thebes.validation.xml import XmlGuard, XmlRefused
 
 BODY_LIMIT = 1024 * 1024  # HTTP-16: far above JSON that people write, far below what hurts
 MULTIPART_LIMIT = 12 * 1024 * 1024  # a file of 10 MiB (VAL-25) and its form
+
+MAX_REMEMBERED_TYPES = 100
 
 TOO_LARGE = Denial(
     413,
@@ -78,38 +81,62 @@ class BodyLimits:
     def __init__(self, *, limit: int = BODY_LIMIT, multipart_limit: int = MULTIPART_LIMIT) -> None:
         self._limit = limit
         self._multipart_limit = multipart_limit
+        self._kinds: dict[bytes, _Kind] = {}
 
     def __call__(self, facts: RequestFacts) -> Denial | None:
         """Judge what is declared: 400, 413 or 415."""
         headers = facts.headers
+        kind = self._kind_of(headers.get(b"content-type", b""))
         length = headers.get(b"content-length")
         if length is not None:
             # 19 digits hold any length that exists; int() of more would only cost time.
             if not length.isdigit() or len(length) > 19:
                 return LENGTH_MALFORMED
-            if int(length) > self._limit_of(facts):
+            if int(length) > self._limit_of(facts, kind):
                 return TOO_LARGE
         if b"content-encoding" in headers and _coding(facts) not in ("", *facts.route.codings):
             accepted = ", ".join(sorted(facts.route.codings)) or "identity"
             return replace(CODING_REFUSED, headers=((b"accept-encoding", accepted.encode()),))
-        if _is_xml(facts) and not (facts.route.xml and _has_usual_charset(facts)):
+        if kind.is_xml and not (facts.route.xml and kind.has_usual_charset):
             return XML_REFUSED
         return None
 
     def guard(self, facts: RequestFacts, receive: Receive, refuse: Refuse) -> Receive:
         """Return a `receive` that counts; past the limit it refuses and reports a disconnect."""
-        limit = self._limit_of(facts)
-        if b"content-encoding" in facts.headers or _is_xml(facts):
-            return _inspected(receive, refuse, _Inspected(limit, facts))
+        kind = self._kind_of(facts.headers.get(b"content-type", b""))
+        limit = self._limit_of(facts, kind)
+        if kind.is_xml or b"content-encoding" in facts.headers:
+            body = _Inspected(limit, _coding(facts), is_xml=kind.is_xml)
+            return _inspected(receive, refuse, body)
         return _counted(receive, refuse, limit)
 
-    def _limit_of(self, facts: RequestFacts) -> int:
+    def _limit_of(self, facts: RequestFacts, kind: _Kind) -> int:
         declared = facts.route.body_limit
         if declared is not None:
             return declared
-        content_type = facts.headers.get(b"content-type", b"")
-        is_multipart = content_type[:10].lower() == b"multipart/"
-        return self._multipart_limit if is_multipart else self._limit
+        return self._multipart_limit if kind.is_multipart else self._limit
+
+    def _kind_of(self, content_type: bytes) -> _Kind:
+        kind = self._kinds.get(content_type)
+        if kind is None:
+            kind = _Kind.of(content_type)
+            # A service sees a handful; a client that invents more only has them worked out again.
+            if len(self._kinds) < MAX_REMEMBERED_TYPES and len(content_type) < 100:
+                self._kinds[content_type] = kind
+        return kind
+
+
+class _Kind(NamedTuple):
+    """What a Content-Type means for the limits."""
+
+    is_multipart: bool
+    is_xml: bool
+    has_usual_charset: bool
+
+    @classmethod
+    def of(cls, content_type: bytes) -> _Kind:
+        lower = content_type.lower()
+        return cls(lower.startswith(b"multipart/"), _is_xml(lower), _has_usual_charset(lower))
 
 
 def _counted(receive: Receive, refuse: Refuse, left: int) -> Receive:
@@ -149,13 +176,12 @@ def _inspected(receive: Receive, refuse: Refuse, body: _Inspected) -> Receive:
 class _Inspected:
     """The bytes of one body so far, as sent and as inflated, and its XML prolog."""
 
-    def __init__(self, limit: int, facts: RequestFacts) -> None:
-        coding = _coding(facts)
+    def __init__(self, limit: int, coding: str, *, is_xml: bool) -> None:
         self._limit = limit
         self._sent = 0
         self._inflated = 0
         self._inflater = Inflater(coding) if coding else None
-        self._xml = XmlGuard() if _is_xml(facts) else None
+        self._xml = XmlGuard() if is_xml else None
         self.is_refused = False
 
     def take(self, chunk: bytes, *, more: bool) -> Denial | None:
@@ -228,20 +254,16 @@ def _coding(facts: RequestFacts) -> str:
     return "" if coding == "identity" else coding
 
 
-def _has_usual_charset(facts: RequestFacts) -> bool:
+def _has_usual_charset(content_type: bytes) -> bool:
     """Say whether the charset parameter, which wins over the document (RFC 7303, 3.1), hides nothing.
 
     Under UTF-7 and its kind a document type declaration is spelt in other bytes than the guard reads.
     """
-    named = _CHARSET.findall(facts.headers.get(b"content-type", b"").lower())
-    return all(name in _USUAL_CHARSETS for name in named)
+    return all(name in _USUAL_CHARSETS for name in _CHARSET.findall(content_type))
 
 
-def _is_xml(facts: RequestFacts) -> bool:
-    """Say whether the media type is XML by name or by suffix (RFC 7303, 8)."""
-    content_type = facts.headers.get(b"content-type", b"").lower()
-    if b"xml" not in content_type:
-        return False
+def _is_xml(content_type: bytes) -> bool:
+    """Say whether a media type in lower case is XML by name or by suffix (RFC 7303, 8)."""
     # A doubled field was joined with commas: whichever of them the app reads, XML counts.
     media_types = (piece.partition(b";")[0].strip(b" \t") for piece in content_type.split(b","))
     return any(
