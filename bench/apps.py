@@ -26,6 +26,8 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+import harness
+
 APPS = ("starlette", "fastapi", "websocket")
 
 
@@ -87,7 +89,7 @@ def build(name: str, *, protected: bool) -> Starlette:
         # Imported here: the bare server must not carry the package at all.
         from thebes import Security
 
-        Security(hosts=["localhost"], proxies=["127.0.0.1/32"]).protect(app)
+        Security(hosts=["localhost"], proxies=["127.0.0.1/32"], limits=harness.UNREACHED_LIMIT).protect(app)
     return app
 
 

@@ -107,7 +107,7 @@ def protected() -> Callable[..., Any]:
     os.environ.update(harness.production_environment())
     from thebes import Security
 
-    app = Security(hosts=["localhost"], proxies=["127.0.0.1/32"]).wrap(bare)
+    app = Security(hosts=["localhost"], proxies=["127.0.0.1/32"], limits=harness.UNREACHED_LIMIT).wrap(bare)
     # The pass starts with its first request, and looks for a .env where it starts.
     with tempfile.TemporaryDirectory() as empty, contextlib.chdir(empty):
         run(app, scopes(REQUESTS["GET"], 1))

@@ -53,6 +53,16 @@ def test_routes_with_wider_limits_are_listed():
     ]
 
 
+def test_the_bounds_of_each_limit_are_printed_and_a_free_route_is_listed():
+    security = Security(limits="300/minute burst 100")
+    security.route("POST /search", limit="10/minute", cost=2)
+    security.route("GET /assets/*", limit=None)
+    report = report_on(security)
+    assert [limit.partition(":")[0] for limit in report.limits] == ["default", "post-search"]
+    assert all("bytes for" in limit for limit in report.limits)
+    assert found(security, "limit-none") == ["GET /assets/* has no limit"]
+
+
 def test_an_insecure_switch_is_a_warning():
     assert found(Security(insecure_debug=True), "insecure") == ["insecure_debug is set"]
     assert found(Security(), "insecure") == []
@@ -64,6 +74,7 @@ def test_a_check_that_was_taken_out_is_an_error_and_shows_as_off():
     assert [practice.name for practice in report.practices if practice.is_on] == [
         "https",
         "validation",
+        "ratelimit",
         "secrets",
     ]
 

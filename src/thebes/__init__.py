@@ -8,13 +8,16 @@ Security(hosts=["example.com"]).protect(app)
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from thebes.errors import CertificateError, ConfigurationError, SecretUnavailable, ThebesError
 from thebes.events import Events
 from thebes.facts import Denial, facts_of
 from thebes.secret import Secret
 from thebes.security import Security
+
+if TYPE_CHECKING:
+    from thebes.ratelimit.rules import Quota, Rate
 
 __version__ = "0.1.0.dev0"
 
@@ -23,12 +26,22 @@ __all__ = [
     "ConfigurationError",
     "Denial",
     "Events",
+    "Quota",
+    "Rate",
     "Secret",
     "SecretUnavailable",
     "Security",
     "ThebesError",
     "csp_nonce",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Quota", "Rate"):
+        from thebes.ratelimit import rules  # noqa: PLC0415 - importing the face loads no room
+
+        return getattr(rules, name)
+    raise AttributeError(f"module 'thebes' has no attribute {name!r}")
 
 
 def csp_nonce(scope: Mapping[str, Any]) -> str:

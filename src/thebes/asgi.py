@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from thebes.answers import MISCONFIGURED
 from thebes.errors import ConfigurationError, ThebesError
@@ -19,6 +20,7 @@ from thebes.facts import (
     USUAL_METHODS,
     ASGIApp,
     BodyGuard,
+    Charging,
     InstantCheck,
     Receive,
     Reply,
@@ -31,6 +33,10 @@ from thebes.facts import (
 from thebes.lifespan import serve_lifespan
 
 Ask = Callable[[RequestFacts], Reply | None]
+
+
+class CountingCheck(InstantCheck, Charging, Protocol):
+    """A check that counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,7 @@ class Plan:
     without_body: Mapping[str, Sequence[Ask]] = field(init=False)
     all_checks: Sequence[Ask] = field(init=False)
     apply: Sequence[Apply] = field(init=False)
+    counters: Sequence[CountingCheck] = field(init=False)
 
     def __post_init__(self) -> None:
         guards = tuple(check for check in self.checks if isinstance(check, BodyGuard))
@@ -57,6 +64,13 @@ class Plan:
         object.__setattr__(self, "without_body", {one: _asked(bodyless, one) for one in USUAL_METHODS})
         object.__setattr__(self, "all_checks", tuple(check.__call__ for check in self.checks))
         object.__setattr__(self, "apply", tuple(rule.__call__ for rule in self.rules))
+        object.__setattr__(self, "counters", tuple(c for c in self.checks if isinstance(c, Charging)))
+
+    def charge(self, facts: RequestFacts, answered_by: Ask) -> None:
+        """Let those count the request that were not asked, since an earlier check has answered."""
+        for check in self.counters:
+            if answered_by != check.__call__:
+                check.charge(facts)
 
 
 def _asked(checks: Sequence[InstantCheck], method: str) -> Sequence[Ask]:
@@ -106,6 +120,7 @@ class SecurityMiddleware:
         for ask in plan.all_checks if facts.is_websocket else by_method.get(facts.method, plan.all_checks):
             reply = ask(facts)
             if reply is not None and not exchange.offers(reply):
+                plan.charge(facts, ask)
                 await exchange.answer(reply)
                 return
         if facts.may_have_body:

@@ -9,19 +9,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from thebes.asgi import Plan
 from thebes.csrf import CrossOriginProtection
 from thebes.errors import ConfigurationError
 from thebes.events import Events
-from thebes.facts import InstantCheck, Mode, ResponseRule, Surroundings
+from thebes.facts import InstantCheck, Mode, RequestFacts, ResponseRule, Surroundings
 from thebes.forwarding import Forwarding
 from thebes.https.headers import SecurityHeaders, hsts_value
 from thebes.https.hosts import HostCheck, LoopbackOnly
 from thebes.https.origins import CrossOriginFields, CrossOrigins, normal_origin
 from thebes.https.scheme import HttpsOnly
 from thebes.paths import RouteTable
+from thebes.ratelimit.check import RateLimits
+from thebes.ratelimit.rules import Rate
 from thebes.settings import Settings
 from thebes.validation.body import BodyLimits
 from thebes.validation.methods import MethodCheck
@@ -64,6 +67,7 @@ def assemble(
             session_cookies=settings.session_cookies,
         )
     )
+    checks.append(rate_limits(settings, routes, events))
     rules: list[ResponseRule] = [_header_rule(settings)]
     if settings.origins:
         rules.append(CrossOriginFields(cors))
@@ -73,6 +77,22 @@ def assemble(
         surroundings=surroundings,
         events=events,
     )
+
+
+def rate_limits(settings: Settings, routes: RouteTable, events: Events) -> RateLimits:
+    """Return the check that counts requests, with a table for each rule.
+
+    Test suites are one client and quick, so in test mode only limits that somebody asked for refuse.
+    """
+
+    def report(event: str, *, policy: str, facts: RequestFacts | None) -> None:
+        client = facts.client.address if facts is not None else None
+        events.emit(event, severity="warning", reason=policy, client=client)
+
+    default = settings.limits
+    if default is None and settings.mode is Mode.TEST:
+        default = (Rate("1000000/second", name="default"),)
+    return RateLimits(default, routes=cast("Any", routes.entries()), report=report)
 
 
 def problems_of(settings: Settings, environ: Mapping[str, str], directory: Path) -> Sequence[str]:

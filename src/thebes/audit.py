@@ -11,8 +11,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from thebes.assembly import problems_of
+from thebes.assembly import problems_of, rate_limits
 from thebes.facts import Mode
+from thebes.paths import RouteTable
 from thebes.practices import Practice, practices
 from thebes.protection import mounted_apps
 from thebes.secret import Secret
@@ -43,6 +44,7 @@ class Report:
 
     mode: Mode
     settings: Sequence[tuple[str, str, str]]
+    limits: Sequence[str]
     routes: Sequence[tuple[str, str]]
     practices: Sequence[Practice]
     findings: Sequence[Finding]
@@ -67,6 +69,7 @@ def look(security: Security, app: Any, *, environ: Mapping[str, str], directory:
             for item in fields(settings)
             if item.name != "origin"
         ],
+        limits=[str(bound) for bound in rate_limits(settings, security.routes, security.events).bounds()],
         routes=[(pattern, _described(options)) for pattern, options in security.routes.entries()],
         practices=practices(settings, security.removed),
         findings=list(_findings(security, settings, app, environ, directory)),
@@ -86,9 +89,7 @@ def _findings(
         yield Finding("variable-unknown", "warning", "SEC-04", f"{name} is no setting and is not read")
     for name in sorted(security.removed):
         yield Finding("check-removed", "error", "CSR-05", f"the check {name} was taken out by without()")
-    for pattern, options in security.routes.entries():
-        for check, reason in options.exempt.items():
-            yield Finding("exempt", "note", "CSR-05", f"{pattern} is exempt from {check}: {reason}")
+    yield from _route_findings(security.routes)
     for name in READERS:
         if name.startswith("insecure_") and getattr(settings, name):
             yield Finding("insecure", "warning", "OPS-01", f"{name} is set")
@@ -100,6 +101,14 @@ def _findings(
         )
     if settings.csp == "report":
         yield Finding("csp-report", "note", "HTTP-02", "the nonce policy on HTML only reports")
+
+
+def _route_findings(routes: RouteTable) -> Iterator[Finding]:
+    for pattern, options in routes.entries():
+        for check, reason in options.exempt.items():
+            yield Finding("exempt", "note", "CSR-05", f"{pattern} is exempt from {check}: {reason}")
+        if options.limit is None:
+            yield Finding("limit-none", "note", "RAT-01", f"{pattern} has no limit")
 
 
 def served_directories(app: Any) -> list[Path]:
@@ -126,7 +135,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, timedelta):
         return f"{int(value.total_seconds())} s"
     if isinstance(value, tuple):
-        return ", ".join(value) or "none"
+        return ", ".join(map(str, value)) or "none"
     if isinstance(value, Secret) or value is not None:
         return str(value)
     return "none"
@@ -136,5 +145,9 @@ def _described(options: Any) -> str:
     parts = [f"body limit {options.body_limit:,} bytes"] if options.body_limit is not None else []
     parts += [f"codings {', '.join(sorted(options.codings))}"] if options.codings else []
     parts += ["XML"] if options.xml else []
+    parts += ["no limit"] if options.limit is None else []
+    if isinstance(options.limit, tuple):
+        parts.append(f"limit {', '.join(map(str, options.limit))}")
+    parts += [f"costs {options.cost}"] if options.cost != 1 else []
     parts += [f"exempt from {check} ({reason})" for check, reason in options.exempt.items()]
     return "; ".join(parts)

@@ -288,6 +288,14 @@ class ResponseRule(Protocol):
         """Change `headers` in place; `fields` are the same by name, in the case that the app wrote."""
 
 
+@runtime_checkable
+class Charging(Protocol):
+    """A check that counts requests, those too that an earlier one answered."""
+
+    def charge(self, facts: RequestFacts, /) -> None:
+        """Count a request that this check was not asked about."""
+
+
 Refuse = Callable[[Denial], Awaitable[None]]
 
 

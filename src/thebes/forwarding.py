@@ -125,7 +125,7 @@ class Forwarding:
         self._report = report
         self._hops = hops
         self._peers: dict[str | None, bool] = {}
-        self._clients: dict[tuple[str, bytes | None], Client] = {}
+        self._clients: dict[str | bytes, Client] = {}
         self.is_declared = bool(names)
 
     def is_proxy(self, scope: Mapping[str, Any]) -> bool:
@@ -158,27 +158,28 @@ class Forwarding:
         """Return the first address outside the declared networks, else the peer."""
         peer = scope.get("client")
         host: str = peer[0] if peer else "unix"
-        field = headers.get(self._header) if self.is_proxy(scope) else None
-        known = self._clients.get((host, field))
-        if known is not None:
-            return known
-        found = self._find(host, field, is_proxied=self.is_proxy(scope))
-        if len(field or b"") <= _MAX_REMEMBERED_FIELD:
+        field = headers.get(self._header, b"") if self.is_declared and self.is_proxy(scope) else None
+        # A field that names an address names it whichever of the declared proxies brings it.
+        return self._clients.get(host if field is None else field) or self._find(host, field)
+
+    def _find(self, host: str, field: bytes | None) -> Client:
+        if field is None:
+            return self._remember(host, Client(str(parse_address(host) or host)))
+        for address in self._walk(field.decode("latin-1")):
+            if address is None:
+                break
+            if not self._contains(address):
+                return self._remember(field, Client(str(address)))
+        if self._report is not None:
+            self._report()
+        return Client(str(parse_address(host) or host), is_certain=False)
+
+    def _remember(self, key: str | bytes, client: Client) -> Client:
+        if len(key) <= _MAX_REMEMBERED_FIELD:
             if len(self._clients) >= _MAX_REMEMBERED:
                 self._clients.clear()
-            self._clients[host, field] = found
-        return found
-
-    def _find(self, host: str, field: bytes | None, *, is_proxied: bool) -> Client:
-        if is_proxied:
-            for address in self._walk((field or b"").decode("latin-1")):
-                if address is None:
-                    break
-                if not self._contains(address):
-                    return Client(str(address))
-        if is_proxied and self._report is not None:
-            self._report()
-        return Client(str(parse_address(host) or host), is_certain=not is_proxied)
+            self._clients[key] = client
+        return client
 
     def _walk(self, text: str) -> Iterator[Address | None]:
         """Yield the addresses from the right, at most one a declared hop; None where one is unreadable."""

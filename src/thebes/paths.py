@@ -95,6 +95,8 @@ class RouteOptions:
     codings: frozenset[str] = frozenset()
     xml: bool = False
     exempt: Mapping[str, str] = field(default_factory=dict)  # check name -> the reason given
+    limit: object = "default"  # rules of the room of limits, None for free, or the app's own
+    cost: int = 1  # how many times a request counts
 
 
 DEFAULT_ROUTE = RouteOptions()

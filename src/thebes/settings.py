@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from thebes.errors import ConfigurationError
 from thebes.facts import Mode
@@ -22,6 +22,9 @@ from thebes.https.origins import normal_origin
 from thebes.paths import RoutePattern
 from thebes.secret import Secret
 from thebes.validation.body import BODY_LIMIT, MULTIPART_LIMIT, parse_size
+
+if TYPE_CHECKING:
+    from thebes.ratelimit.rules import Rule
 
 ContentPolicy = Literal["report", "strict"]
 DEFAULT = "default"
@@ -44,6 +47,7 @@ class Settings:
         session_cookies: Cookies of the app itself that sign a user in.
         body_limit: Bytes of a request body (HTTP-16: 1 MiB).
         multipart_limit: Bytes of a multipart body (HTTP-16: 12 MiB).
+        limits: Rules for every route that declares none (RAT-01); None is the default of the room.
         csp: Whether the nonce policy on HTML only reports or is enforced.
         hsts_max_age: How long browsers insist on https (RFC 6797; OWASP: two years).
         hsts_include_subdomains: Whether that holds for every subdomain too.
@@ -64,6 +68,7 @@ class Settings:
     session_cookies: tuple[str, ...] = ()
     body_limit: int = BODY_LIMIT
     multipart_limit: int = MULTIPART_LIMIT
+    limits: tuple[Rule, ...] | None = None
     csp: ContentPolicy = "report"
     hsts_max_age: timedelta = HSTS_MAX_AGE
     hsts_include_subdomains: bool = False
@@ -158,6 +163,12 @@ def _public_url(value: str) -> str:
     return origin
 
 
+def _limits(value: Any) -> tuple[Rule, ...]:
+    from thebes.ratelimit.rules import read_rules  # noqa: PLC0415 - most apps keep the default
+
+    return read_rules(value)
+
+
 def _number(value: int | str) -> int:
     return int(value)
 
@@ -202,6 +213,7 @@ READERS: Mapping[str, Callable[[Any], Any]] = {
     "session_cookies": _names,
     "body_limit": parse_size,
     "multipart_limit": parse_size,
+    "limits": _limits,
     "csp": lambda value: _choice(value, ContentPolicy),
     "hsts_max_age": _duration,
     "hsts_include_subdomains": _flag,

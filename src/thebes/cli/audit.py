@@ -60,6 +60,9 @@ def _print(report: Report) -> None:
         print("\nroutes")
         for pattern, text in report.routes:
             print(f"  {pattern}: {text}")
+    print("\nlimits (fixed memory, by client address)")
+    for limit in report.limits:
+        print(f"  {limit}")
     print("\npractices")
     for practice in report.practices:
         print(f"  {practice}")
