@@ -5,10 +5,7 @@ in `PROTECTION`, and nowhere else; a suite `test_<name>.py` makes the same asser
 """
 
 import importlib.util
-import socket
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -19,12 +16,13 @@ from urllib.parse import urlsplit
 
 import httpx2
 import pytest
-import uvicorn
+
+import live
+from live import PATIENCE_SECONDS, eventually
 
 APPS = Path(__file__).parent / "apps"
 BARE = "bare"
 MODES = {"protected in test mode": "test", "protected in development": "development"}
-PATIENCE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,16 +154,10 @@ def making(name: str, variant: str, state: Path) -> Iterator[Made]:
 @contextmanager
 def serving(name: str, variant: str, state: Path) -> Iterator[Served]:
     """Serve a fresh copy of the app over uvicorn on a free loopback port until the block ends."""
-    with making(name, variant, state) as made, _uvicorn(made.served, PROTECTION[name]) as url:
+    protection = PROTECTION[name]
+    options = {"lifespan": protection.lifespan, "root_path": protection.root_path, "access_log": False}
+    with making(name, variant, state) as made, live.serving(made.served, **options) as url:
         yield Served(name=name, variant=variant, url=url, app=made.app)
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    """Wait until the condition holds; fail after `PATIENCE_SECONDS`."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "the condition never held"
-        time.sleep(0.005)
 
 
 def _refuses_forgery(served: Served) -> bool:
@@ -193,35 +185,6 @@ def _load(name: str) -> ModuleType:
     sys.modules[spec.name] = module  # pydantic looks up annotations there
     spec.loader.exec_module(module)
     return module
-
-
-@contextmanager
-def _uvicorn(app: Any, protection: Protection) -> Iterator[str]:
-    listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        app,
-        http="httptools",
-        lifespan=protection.lifespan,
-        root_path=protection.root_path,
-        server_header=False,
-        proxy_headers=False,
-        access_log=False,
-        log_config=None,
-        log_level="warning",
-        timeout_graceful_shutdown=2,
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
-    thread.start()
-    try:
-        eventually(lambda: server.started or not thread.is_alive())
-        assert server.started, "the server did not start; see the log"
-        yield f"http://localhost:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(PATIENCE_SECONDS)
-        listener.close()
-        assert not thread.is_alive(), "the server did not stop"
 
 
 @pytest.fixture(scope="module", params=[BARE, *MODES])

@@ -9,23 +9,22 @@ import os
 import socket
 import ssl
 import struct
-import threading
-import time
 import warnings
 from base64 import encodebytes
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
-import uvicorn
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+import live
 from thebes.https.certificates import server_context
 
 pytestmark = pytest.mark.slow  # a real server
@@ -109,24 +108,9 @@ async def empty_page(scope, receive, send):
 
 @contextlib.contextmanager
 def serving(context: ssl.SSLContext) -> Iterator[int]:
-    config = uvicorn.Config(
-        empty_page,
-        ssl_context_factory=lambda _config, _default: context,
-        lifespan="off",
-        ws="none",
-        log_config=None,
-    )
-    server = uvicorn.Server(config)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            while not server.started and thread.is_alive():
-                time.sleep(0.005)
-            yield listener.getsockname()[1]
-        finally:
-            server.should_exit = True
-            thread.join()
+    factory = {"ssl_context_factory": lambda _config, _default: context}
+    with live.serving(empty_page, **factory, lifespan="off", ws="none") as url:
+        yield urlsplit(url).port or 443
 
 
 def connect(server: Server, *versions: ssl.TLSVersion) -> tuple[str | None, bytes]:
