@@ -25,6 +25,8 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 Field = tuple[bytes, bytes]
 
 SCOPE_KEY = "thebes"
+# In `scope["extensions"]` of requests to the listener of ours that speaks plain HTTP and only redirects.
+PLAIN_LISTENER = "thebes.plain"
 # RFC 9110, 9.3, without what is never answered, and RFC 5789.
 USUAL_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _DEFAULT_PORTS = {"https": 443, "http": 80}

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from thebes.facts import Answer, Denial, Reply, RequestFacts
+from thebes.facts import PLAIN_LISTENER, Answer, Denial, Reply, RequestFacts
 from thebes.forwarding import parse_address, shows_proxy
 
 HTTPS_REQUIRED = Denial(
@@ -46,7 +46,8 @@ class HttpsOnly:
             return None
         if facts.scheme is None or facts.is_websocket or not facts.is_navigation:
             return HTTPS_REQUIRED
-        if not facts.surroundings.forwarding.is_proxy(facts.scope) and not _is_direct(facts):
+        is_proxied = facts.surroundings.forwarding.is_proxy(facts.scope)
+        if not (is_proxied or _is_plain_listener(facts) or _is_direct(facts)):
             return HTTPS_REQUIRED
         return Answer(308, ((b"location", self._location(facts)),), event="https_redirect")
 
@@ -67,6 +68,10 @@ class HttpsOnly:
         if self._public_host is not None and known in (None, self._public_host.partition(":")[0]):
             return self._public_host
         return known or self._hosts[0]
+
+
+def _is_plain_listener(facts: RequestFacts) -> bool:
+    return PLAIN_LISTENER in (facts.scope.get("extensions") or {})
 
 
 def _is_direct(facts: RequestFacts) -> bool:
