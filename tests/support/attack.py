@@ -1,6 +1,7 @@
 """Attack a protected app over a socket: serve it in a mode, and write each request byte for byte."""
 
 import base64
+import itertools
 import json
 import os
 import socket
@@ -29,6 +30,7 @@ _HANDSHAKE = (
     ("Sec-WebSocket-Version", "13"),
     ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),  # RFC 6455, 1.3
 )
+_unseen = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +184,17 @@ def in_mode(mode: str) -> Iterator[pytest.MonkeyPatch]:
         patch.setenv("THEBES_ENV", mode)
         patch.setenv("THEBES_SECRET_KEYS", strong_keys())
         yield patch
+
+
+def unseen_address() -> str:
+    """Return a client's address that no request came from yet, of the network for benchmarks (RFC 2544)."""
+    number = next(_unseen)
+    return f"198.18.{number >> 8}.{number & 255}"
+
+
+def named_client(address: str | None = None) -> list[tuple[str, str]]:
+    """Return the field by which a declared proxy names a client; one that is unseen if None."""
+    return [("X-Forwarded-For", address or unseen_address())]
 
 
 def strong_keys() -> str:

@@ -11,6 +11,7 @@ from thebes import __version__
 from thebes.cli.audit import audit
 from thebes.cli.dev import dev
 from thebes.cli.secrets import secrets
+from thebes.cli.serve import serve
 from thebes.errors import ThebesError
 
 app = typer.Typer(
@@ -21,6 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(dev)
+app.command()(serve)
 app.command()(audit)
 app.add_typer(secrets, name="secrets")
 

@@ -1,0 +1,394 @@
+"""HTTP/1.1 on one connection: uvicorn's protocol with deadlines, caps and strict framing around it.
+
+One request at a time: what a client sends behind it waits, unparsed, until it is answered. So nothing
+that was pipelined past a refused request is ever looked at, and no client can make a queue grow.
+llhttp parses; where a message begins and ends is found out here as well, and both have to agree.
+
+A client has to send its request in time, and to read its answer. Time that the app takes, to answer or
+to read a body, is not the client's fault and is not counted.
+
+Sources: RFC 9112, 6.3, 9.3, 9.6 (closing); RFC 9110, 15.5; HTTP-13, HTTP-16, HTTP-17.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from thebes.facts import PLAIN_LISTENER, Denial
+from thebes.serve import refusals
+from thebes.serve.clocks import BodyClock, ClockedFlow, Deadline
+from thebes.serve.framing import CHUNKED, body_length, is_good_handshake, judge_head, judge_parsed, judge_part
+from thebes.serve.guards import Guards
+from thebes.serve.reading import AnswerTransport, Delivery, delivery
+
+# What may wait behind a request while it is answered; the connection of who sends more ends there.
+HELD_BYTES = 64 * 1024
+UNREAD = "answer-unread"
+"""The kind under which a client is reported that doesn't read its answer."""
+
+Report = Callable[[str, str | None], None]
+"""Called with the kind of a refusal and the client's address."""
+
+# What a connection waits for: a head, the rest of a body, the app or the client that reads its last answer,
+# the client to see what it was told, the kernel. Plain numbers, since each request compares them often.
+HEAD, BODY, ANSWER, LINGER, CLOSED = range(5)
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """One connection. uvicorn makes it; our settings are bound beforehand, by `functools.partial`.
+
+    Args:
+        guards: Deadlines and sizes.
+        hsts: The field's value on our own answers over TLS.
+        report: Told of each refusal.
+        options: What uvicorn passes: config, server_state, app_state.
+    """
+
+    is_plain_listener = False
+    # Most connections never need most of these, so they are class attributes until they differ.
+    _phase = HEAD
+    _buffer = b""  # the beginning of a head
+    _held = b""  # what came behind the request that is being answered
+    _is_idle = False  # no byte of another request has come since the last answer
+    _is_complete = False  # the parser has seen the end of the message
+    _is_last = False  # closed as soon as the client has read its answer
+    _left = 0  # bytes of the body that are still to come, or CHUNKED
+    _unread_left: int | None = None  # how much is still read after the last word
+    _before: Delivery | None = None  # how far the answer had got when it was last looked at
+    _app: Any = None  # to be called when the head is found to be good
+    _body: BodyClock
+    _asking: Any = None  # the cycle whose body is coming
+
+    def __init__(self, *, guards: Guards, hsts: bytes | None, report: Report, **options: Any) -> None:
+        super().__init__(**options)
+        self.guards = guards
+        self._hsts = hsts
+        self._report = report
+        self._deadline = Deadline(self.loop, self._on_deadline)
+
+    # What the transport tells
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start the clock of the first request."""
+        super().connection_made(transport)
+        self.flow = self._clocked_flow = ClockedFlow(transport, self.loop.time)
+        self._answer_transport: Any = AnswerTransport(transport, self._close_after_answer)
+        self._deadline.set(self.guards.header_seconds)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the clock, and let go of everything: what refers to itself would wait for the collector."""
+        self._phase = CLOSED
+        self._deadline.end()
+        super().connection_lost(exc)
+        self._answer_transport = None
+        if self.cycle is not None:
+            self.cycle.transport = self.transport
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came, let it wait, or throw it away."""
+        phase = self._phase
+        if phase == HEAD:
+            self._take_heads(self._buffer + data if self._buffer else data)
+        elif phase == BODY:
+            self._take_body(data)
+        elif phase == ANSWER:
+            self._hold(data)
+        elif phase == LINGER:
+            self._discard(len(data))
+
+    def resume_writing(self) -> None:
+        """Close, if only the client's reading was waited for."""
+        super().resume_writing()
+        if self._is_last:
+            self._close()
+
+    def shutdown(self) -> None:
+        """Let the present answer be the last; uvicorn asks when the server stops."""
+        if self._phase in (BODY, ANSWER) and not self.cycle.response_complete:
+            self.cycle.keep_alive = False
+        elif self._phase != LINGER:
+            self._close()
+
+    # What the parser tells
+
+    def on_body(self, body: bytes) -> None:
+        """Count, and pass on."""
+        self._body.bytes += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Note that the parser has seen the end, and tell the app."""
+        self._is_complete = True
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            cycle.more_body = False
+            cycle.message_event.set()
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:  # noqa: ARG002
+        """Let the app wait: uvicorn would call it before we have judged the framing of the body."""
+        self._app = app
+
+    def handle_websocket_upgrade(self) -> None:
+        """Hand the connection over: from here on uvicorn's WebSocket protocol owns it, with its pings."""
+        self._phase = CLOSED
+        self._deadline.end()
+        self._answer_transport = None
+        super().handle_websocket_upgrade()
+        self.parser = None  # type: ignore[assignment]
+
+    # What the answer tells
+
+    def on_response_complete(self) -> None:
+        """Go on to the next request, or see to it that the connection ends."""
+        self.server_state.total_requests += 1
+        if self._is_last or self._phase >= LINGER:
+            return
+        if self.transport.is_closing():
+            self._phase = CLOSED
+            return
+        if self.flow.read_paused:
+            self.flow.resume_reading()
+        if self._phase == BODY:
+            self._unread_left = self.guards.linger_bytes
+            self._deadline.set(self.guards.linger_seconds)
+        else:
+            self._next_request()
+
+    def _close_after_answer(self) -> None:
+        """Close when the answer says so, but not in the client's face.
+
+        Closing with unread data resets the connection, and the client never sees its 413. Closing while
+        a long answer is still unread would cut it off, since a TLS shutdown has a time limit.
+        """
+        if not self.cycle.response_complete:
+            self.transport.close()  # the app failed in the middle of its answer
+        elif self._phase == BODY:
+            self._linger()
+        elif self.flow.write_paused:
+            self._is_last = True
+        else:
+            self._close()
+
+    # Parsing
+
+    def _take_heads(self, data: bytes) -> None:
+        """Parse the head of a request, and what follows it."""
+        begin = 2 if data[0] == 13 and data[:2] == b"\r\n" else 0  # RFC 9112, 2.2: one empty line is forgiven
+        end = data.find(b"\r\n\r\n", begin) + 4
+        if end < 4:
+            self._wait_for_the_rest(data, data[begin:])
+            return
+        self._is_idle = False
+        self._buffer = b""
+        self._take_head(data[begin:end])
+        if end < len(data) and self._phase < LINGER:
+            self.data_received(data[end:])
+
+    def _wait_for_the_rest(self, data: bytes, part: bytes) -> None:
+        if self._is_idle:
+            self._is_idle = False
+            self._deadline.set(self.guards.header_seconds)
+        self._buffer = data
+        denial = judge_part(part, self.guards) if part not in (b"", b"\r") else None
+        if denial is not None:
+            self._refuse(denial, part)
+
+    def _take_head(self, head: bytes) -> None:
+        denial = judge_head(head, self.guards)
+        is_upgrade = False
+        if denial is None:
+            self._is_complete = False
+            try:
+                self.parser.feed_data(head)
+            except httptools.HttpParserUpgrade:
+                is_upgrade = True
+            except httptools.HttpParserError:
+                self._refuse(refusals.MALFORMED, head)
+                return
+            denial = judge_parsed(self.url, self.headers, self.guards)
+            if denial is None and is_upgrade:
+                denial = self._judge_upgrade(head)
+            elif denial is None and not self._is_complete:
+                denial = self._expect_body()
+        if denial is not None:
+            self._refuse(denial, head)
+            return
+        if is_upgrade and self._should_upgrade():
+            self.handle_websocket_upgrade()
+            return
+        if self.is_plain_listener:
+            self.scope["extensions"] = {PLAIN_LISTENER: {}}
+        self.cycle.transport = self._answer_transport
+        super()._start_asgi_task(self.cycle, self._app)
+        self._phase = ANSWER if self._is_complete else BODY
+
+    def _judge_upgrade(self, head: bytes) -> Denial | None:
+        """Judge a request for another protocol: WebSocket, or one that is ignored (RFC 9110, 7.8).
+
+        The parser takes what follows for the other protocol's, so a body would be read as a request.
+        """
+        has_body = body_length(self.headers, self.parser.get_http_version()) != 0
+        is_good = not self._should_upgrade() or is_good_handshake(head, self.headers)
+        return None if is_good and not has_body else refusals.MALFORMED
+
+    def _expect_body(self) -> Denial | None:
+        """Settle where the body ends, or refuse."""
+        length = body_length(self.headers, self.parser.get_http_version())
+        # A handshake has no body; nor may the parser wait for one where there is none.
+        if not length or self.cycle is None or self.cycle.scope is not self.scope:
+            return refusals.MALFORMED
+        self._left = length
+        self._asking = self.cycle
+        self._unread_left = None
+        self._body = BodyClock(self.guards, self._clocked_flow, self.loop.time)
+        self._deadline.set(self.guards.body_seconds)
+        if length == CHUNKED:
+            self.headers = []  # trailers must not become header fields behind the back of the checks
+        return None
+
+    def _take_body(self, data: bytes) -> None:
+        """Feed what belongs to the body."""
+        is_chunked = self._left == CHUNKED
+        part = data if is_chunked else data[: self._left]
+        self._body.raw_bytes += len(part)
+        try:
+            self.parser.feed_data(part)
+        except httptools.HttpParserError:
+            if not self._is_complete:
+                self._refuse(refusals.MALFORMED)
+                return
+        if not is_chunked:
+            self._left -= len(part)
+        if self._is_complete if is_chunked else self._left == 0:
+            self._end_body()
+        elif is_chunked and self._body.is_mostly_framing:
+            self._refuse(refusals.MALFORMED)
+        elif self._unread_left is not None:
+            self._discard(len(part))
+        if len(data) > len(part):
+            self.data_received(data[len(part) :])
+
+    def _end_body(self) -> None:
+        """Wait for the answer. The request is whole by our count; it must be by the parser's too."""
+        if not self._is_complete:
+            self._refuse(refusals.MALFORMED)
+            return
+        cycle = self._asking
+        # What follows a chunked body in the same piece of data was parsed with it. It is forgotten, and
+        # since it can't be parsed again, this answer is the last.
+        is_overrun = self.cycle is not cycle or self.scope is not cycle.scope
+        if is_overrun:
+            self.cycle = cycle
+            self.pipeline.clear()
+            cycle.keep_alive = False
+        self._phase = ANSWER
+        if cycle.response_complete:
+            if is_overrun:
+                self._close()
+            else:
+                self._next_request()
+
+    def _hold(self, data: bytes) -> None:
+        """Let what came behind a request wait until that is answered."""
+        self.flow.pause_reading()
+        if len(self._held) + len(data) <= HELD_BYTES:
+            self._held += data
+        else:
+            self._held = b""
+            self.cycle.keep_alive = False
+
+    def _next_request(self) -> None:
+        self._phase = HEAD
+        self._is_idle = True
+        self._before = None
+        self._deadline.set(self.guards.idle_seconds)
+        if self._held:
+            held, self._held = self._held, b""
+            self.data_received(held)
+
+    def _discard(self, count: int) -> None:
+        """Throw away what comes after the last word, up to a limit."""
+        self._unread_left = (self._unread_left or 0) - count
+        if self._unread_left < 0:
+            self.transport.abort()  # an orderly end of TLS would read on for its answer
+
+    # Refusing
+
+    def _refuse(self, denial: Denial, head: bytes = b"") -> None:
+        """Answer in place of the app, and let nothing follow."""
+        self._tell(denial.kind)
+        is_head = head.startswith(b"HEAD ")
+        if self._phase == BODY:
+            cycle = self.cycle
+            cycle.disconnected = True  # the app learns it from receive(); what it sends is dropped
+            cycle.message_event.set()
+            if cycle.response_started:
+                self._close()
+                return
+            is_head = cycle.scope["method"] == "HEAD"
+        hsts = self._hsts if self.scheme == "https" else None
+        self.transport.write(refusals.response(denial, hsts=hsts, with_body=not is_head))
+        self._linger()
+
+    def _linger(self) -> None:
+        """Read on until the client has gone, for a little while."""
+        self._phase = LINGER
+        self._buffer = self._held = b""
+        self._unread_left = self.guards.linger_bytes
+        self._deadline.set(self.guards.linger_seconds)
+        self.flow.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    def _close(self) -> None:
+        """Close; a client that reads nothing, or never answers the end of TLS, can't prevent it."""
+        self._phase = CLOSED
+        self._is_last = False
+        self._before = None
+        self._deadline.set(self.guards.linger_seconds)
+        self.transport.close()
+
+    def _tell(self, kind: str) -> None:
+        self._report(kind, self.client[0] if self.client else None)
+
+    # Deadlines
+
+    def _on_deadline(self) -> None:
+        phase = self._phase
+        if phase == BODY and self._unread_left is None:
+            left = self._body.seconds_left(is_client_waiting=self.cycle.waiting_for_100_continue)
+            if left > 0:
+                self._deadline.set(left)
+            else:
+                self._refuse(refusals.TOO_SLOW)
+        elif phase == HEAD and self._buffer.strip():
+            self._refuse(refusals.TOO_SLOW, self._buffer)
+        elif phase in (ANSWER, CLOSED) or (self._is_idle and self._is_read_from()):
+            self._judge_reader()
+        else:
+            self._close()  # nothing was asked, or all is said
+
+    def _is_read_from(self) -> bool:
+        """Say whether the client still has something to take."""
+        return self.flow.write_paused or delivery(self.transport).waiting > 0
+
+    def _judge_reader(self) -> None:
+        """Break off with a client that hardly reads its answer; wait for an app that takes its time."""
+        before, self._before = self._before, None
+        if self._is_read_from():
+            now = self._before = delivery(self.transport)
+            # Who takes what waited is no staller, however little that was.
+            least = self.guards.stalled_seconds * self.guards.min_bytes_per_second
+            if before is not None and now.taken - before.taken < min(least, before.waiting):
+                self._tell(UNREAD)
+                self.transport.abort()
+                return
+        elif self.transport.is_closing():
+            self.transport.abort()  # it has all, but never answers the end of TLS
+            return
+        self._deadline.set(self.guards.stalled_seconds)
