@@ -15,7 +15,7 @@ export UV_PYTHON_DOWNLOADS = never
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-full fast check bench requirements lock
+.PHONY: help serve test test-full fast check bench bench-gate requirements lock
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -24,11 +24,11 @@ serve: $(STAMP) ## the example app on https://localhost:8443, reloaded when a fi
 	$(BIN)/thebes dev main:app --app-dir examples/notes
 
 test: $(STAMP) ## all tests (installs Chromium where apt and root are there)
-	@$(BIN)/python tools/browser_leg.py
+	@$(BIN)/python tools/system_packages.py chromium slowhttptest
 	$(BIN)/pytest -m "not full" $(ARGS)
 
 test-full: $(STAMP) ## all tests with the counts of a release: long
-	@$(BIN)/python tools/browser_leg.py
+	@$(BIN)/python tools/system_packages.py chromium slowhttptest
 	THEBES_TEST_COUNTS=full $(BIN)/pytest $(ARGS)
 
 fast: $(STAMP) ## the quick tests, for while you work
@@ -45,8 +45,12 @@ check: $(STAMP) ## format, lint, types, floors, sizes
 bench: $(STAMP) ## what protection costs
 	$(BIN)/python bench/overhead.py $(ARGS)
 
+bench-gate: $(STAMP) ## instructions of the pass against those accepted (installs valgrind like Chromium)
+	@$(BIN)/python tools/system_packages.py valgrind
+	$(BIN)/python bench/gate.py $(ARGS)
+
 requirements: $(STAMP) ## all tests, then which requirements they prove (ARGS=-v: by what)
-	@$(BIN)/python tools/browser_leg.py
+	@$(BIN)/python tools/system_packages.py chromium slowhttptest
 	$(BIN)/pytest -m "not full" --requirements $(ARGS)
 
 lock: ## resolve the development dependencies again into requirements-dev.lock (needs uv)

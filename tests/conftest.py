@@ -1,4 +1,4 @@
-"""What every test run has: the requirement marker, the browser leg, and Hypothesis set for a busy machine."""
+"""What every test run has: the requirement marker, the programs it needs, and Hypothesis set for a busy machine."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 
-pytest_plugins = ["requirements_plugin", "browser_leg"]
+pytest_plugins = ["requirements_plugin", "system_packages"]
 
 # No deadline: on a busy machine an example may take any time, and a time-out would say nothing about the code.
 settings.register_profile(

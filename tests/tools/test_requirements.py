@@ -291,7 +291,9 @@ class TestTheBrowserLeg:
 
     def run(self, project: Path, *options: str, **environment: str) -> tuple[int, str, str]:
         """Run the project's tests where PATH holds only what lies in bin: exit status, last two lines."""
-        run = run_pytest(project, "browser_leg", *options, **{"PATH": str(project / "bin"), **environment})
+        run = run_pytest(
+            project, "system_packages", *options, **{"PATH": str(project / "bin"), **environment}
+        )
         *_, before, last = run.stdout.splitlines()
         return run.returncode, before, last
 
