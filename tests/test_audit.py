@@ -107,6 +107,13 @@ class TestDeclaring:
         with pytest.raises(ConfigurationError, match="why this is safe"):
             Security().exempt("POST /a", "csrf", reason=" ")
 
+    def test_no_route_frees_all_of_a_method_from_its_limit(self):
+        from thebes import ConfigurationError
+
+        with pytest.raises(ConfigurationError, match="name those you mean"):
+            Security().route("GET /*", limit=None)
+        Security().route("GET /assets/*", limit=None)
+
     def test_a_copy_without_a_check_leaves_the_original_whole(self):
         from thebes import ConfigurationError
 

@@ -152,7 +152,12 @@ class Security:
         changes = {name: value for name, value in declared.items() if value is not None}
         if limit != "default":
             changes["limit"] = None if limit is None else read_value("limits", limit)
-        self._routes.declare(RoutePattern.parse(pattern), **changes)
+        route = RoutePattern.parse(pattern)
+        if limit is None and route.path == "/*":
+            raise ConfigurationError(
+                f"{pattern!r} with limit=None would free every route: name those you mean"
+            )
+        self._routes.declare(route, **changes)
 
     def exempt(self, pattern: str, check: str, *, reason: str) -> None:
         """Take one route, with its exact method and path, out of one check.

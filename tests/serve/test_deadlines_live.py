@@ -23,6 +23,7 @@ POST = b"POST /post HTTP/1.1\r\nHost: localhost\r\n"
 TICK = SECONDS / 6
 # A busy machine may be late, but a client that is let be would stay for ever.
 LATE = 10 * SECONDS
+ANSWER_BYTES = 8 * 1024 * 1024
 DOORS = pytest.mark.parametrize("door", [Door.PROXY, Door.TLS], ids=["plain", "tls"])
 
 
@@ -241,15 +242,20 @@ class TestTheReader:
         with self.narrow(served, door) as connection:
             connection.sendall(request)
             began = time.monotonic()
-            while received < 8 * 1024 * 1024:
+            while received < ANSWER_BYTES:
                 piece = connection.recv(65536)
                 assert piece, f"cut off after {received} bytes and {time.monotonic() - began} s"
                 received += len(piece)
                 time.sleep(SECONDS / 150)
             assert time.monotonic() - began > 2 * SECONDS
+            if closes:
+                while received := len(connection.recv(65536)):
+                    assert received < 1024  # the head's share of the bytes
+                assert time.monotonic() - began < PATIENCE_SECONDS
 
 
-def test_who_never_answers_the_end_of_tls_is_forgotten(served):
+def test_who_never_answers_the_end_of_tls_is_forgotten(served, monkeypatch):
+    monkeypatch.setattr(accepting, "TLS_SHUTDOWN_SECONDS", 60)
     with served.connect(Door.TLS) as connection:
         connection.sendall(LAST)
         assert read_answer(connection).startswith(b"HTTP/1.1 200")

@@ -117,7 +117,8 @@ class RateLimits:
             # The same, for a fraction of the price: the peer's text as it is.
             peer = facts.scope.get("client")
             client = peer[0] if peer else "unix"
-        excesses = budget.admit(client, cost)
+        # A route declared after the start may cost more than its budget could ever pay.
+        excesses = budget.admit(client, min(cost, budget.most_at_once))
         return None if excesses is None else self._judge(excesses, facts)
 
     def charge(self, facts: RequestFacts, cost: int = 1) -> None:
