@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from thebes.serve.gate import Gate
 
 LoopKind = Literal["uvloop", "asyncio"]
-# So many accepts, then the others' turn.
-ACCEPTS_IN_A_ROW = 100
+# So many accepts, then the others' turn: under a flood each step of an honest handshake waits for one row.
+ACCEPTS_IN_A_ROW = 16
 # Nothing to accept with: it gets better when connections end. Trying on would burn the core.
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 REST_SECONDS = 1.0

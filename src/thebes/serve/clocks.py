@@ -135,4 +135,5 @@ class BodyClock:
         excused = self._flow.paused_seconds() - self._paused_before
         granted = self._guards.body_seconds + self.raw_bytes / self._guards.min_bytes_per_second + excused
         left = self._began + granted - self._clock()
+        # While nothing is read nothing is used up, so it need not be looked at so soon.
         return max(left, self._guards.body_seconds) if self._flow.read_paused else left

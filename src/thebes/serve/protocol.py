@@ -28,6 +28,8 @@ from thebes.serve.reading import AnswerTransport, Delivery, delivery
 
 # What may wait behind a request while it is answered; the connection of who sends more ends there.
 HELD_BYTES = 64 * 1024
+# How often it is looked whether a client has read its last answer, so that the connection can end.
+LAST_LOOK_SECONDS = 0.25
 UNREAD = "answer-unread"
 """The kind under which a client is reported that doesn't read its answer."""
 
@@ -59,7 +61,7 @@ class GuardedProtocol(HttpToolsProtocol):
     _is_last = False  # closed as soon as the client has read its answer
     _left = 0  # bytes of the body that are still to come, or CHUNKED
     _unread_left: int | None = None  # how much is still read after the last word
-    _before: Delivery | None = None  # how far the answer had got when it was last looked at
+    _before: tuple[float, Delivery] | None = None  # when it was last judged how far the answer had got
     _app: Any = None  # to be called when the head is found to be good
     _body: BodyClock
     _asking: Any = None  # the cycle whose body is coming
@@ -100,12 +102,6 @@ class GuardedProtocol(HttpToolsProtocol):
             self._hold(data)
         elif phase == LINGER:
             self._discard(len(data))
-
-    def resume_writing(self) -> None:
-        """Close, if only the client's reading was waited for."""
-        super().resume_writing()
-        if self._is_last:
-            self._close()
 
     def shutdown(self) -> None:
         """Let the present answer be the last; uvicorn asks when the server stops."""
@@ -169,8 +165,9 @@ class GuardedProtocol(HttpToolsProtocol):
             self.transport.close()  # the app failed in the middle of its answer
         elif self._phase == BODY:
             self._linger()
-        elif self.flow.write_paused:
+        elif self._is_read_from():
             self._is_last = True
+            self._deadline.set(LAST_LOOK_SECONDS)
         else:
             self._close()
 
@@ -368,6 +365,8 @@ class GuardedProtocol(HttpToolsProtocol):
                 self._refuse(refusals.TOO_SLOW)
         elif phase == HEAD and self._buffer.strip():
             self._refuse(refusals.TOO_SLOW, self._buffer)
+        elif self._is_last and not self._is_read_from():
+            self._close()
         elif phase in (ANSWER, CLOSED) or (self._is_idle and self._is_read_from()):
             self._judge_reader()
         else:
@@ -379,16 +378,21 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _judge_reader(self) -> None:
         """Break off with a client that hardly reads its answer; wait for an app that takes its time."""
-        before, self._before = self._before, None
-        if self._is_read_from():
-            now = self._before = delivery(self.transport)
-            # Who takes what waited is no staller, however little that was.
-            least = self.guards.stalled_seconds * self.guards.min_bytes_per_second
-            if before is not None and now.taken - before.taken < min(least, before.waiting):
-                self._tell(UNREAD)
-                self.transport.abort()
+        if not self._is_read_from():
+            self._before = None
+            if self.transport.is_closing():
+                self.transport.abort()  # it has all, but never answers the end of TLS
                 return
-        elif self.transport.is_closing():
-            self.transport.abort()  # it has all, but never answers the end of TLS
-            return
-        self._deadline.set(self.guards.stalled_seconds)
+        else:
+            now, far = self.loop.time(), delivery(self.transport)
+            began, before = self._before or (now, far)
+            if now - began >= self.guards.stalled_seconds:
+                # Who takes what waited is no staller, however little that was.
+                least = min((now - began) * self.guards.min_bytes_per_second, before.waiting)
+                if far.taken - before.taken < least:
+                    self._tell(UNREAD)
+                    self.transport.abort()
+                    return
+                began, before = now, far
+            self._before = began, before
+        self._deadline.set(LAST_LOOK_SECONDS if self._is_last else self.guards.stalled_seconds)
