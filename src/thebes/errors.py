@@ -4,7 +4,8 @@
 ThebesError
 ├── ConfigurationError    arguments contradict each other, or something is missing
 ├── CertificateError      a certificate or key can't be used; the one in use stays
-└── SecretUnavailable     a source of secrets can't be read
+├── SecretUnavailable     a source of secrets can't be read
+└── StoreUnavailable      a store can't be asked, or can't be written
 ```
 
 What a *client* does wrong is never an exception: it is a `Denial` (see `facts`).
@@ -41,3 +42,7 @@ class SecretUnavailable(ThebesError):
     def __init__(self, source: str, reason: str) -> None:
         super().__init__(f"cannot read {source}: {reason}")
         self.source = source
+
+
+class StoreUnavailable(ThebesError):
+    """A store can't be opened, asked or written at the moment; each caller states what it does then."""
