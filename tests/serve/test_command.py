@@ -1,9 +1,12 @@
 """`thebes serve` as a user runs it: what it refuses, what it says, and how it stops."""
 
+import contextlib
 import signal
 import socket
 import stat
 import threading
+import time
+from collections import Counter
 from pathlib import Path
 
 import httpx2
@@ -13,10 +16,11 @@ from cryptography import x509
 
 from commanding import APP, serve_to_the_end, serving_command
 from issuing import Authority
-from live import eventually
+from live import eventually, is_refused
 
 pytestmark = pytest.mark.slow
 
+CLIENTS = 4
 NAVIGATION = {"Host": "localhost", "Accept": "text/html", "Sec-Fetch-Mode": "navigate"}
 
 
@@ -202,8 +206,7 @@ class TestOverTls:
         eventually(lambda: len(established(served.https)) > 0)
         served.process.terminate()
         eventually(served.says("Shutting down"))
-        with pytest.raises(OSError):  # noqa: PT011 - refused, or reset in the backlog
-            socket.create_connection(("127.0.0.1", served.https), 1).recv(1)
+        eventually(lambda: is_refused(served.https))
         asking.join()
         assert [answer.text for answer in answers] == ["slow"]
         assert served.process.wait(10) == 0
@@ -279,12 +282,49 @@ class TestWorkers:
     def test_are_replaced_on_sighup_without_a_failed_request(self, project, authority):
         with serving_command(project, *over_tls(authority, "--workers", "2"), root=authority.root) as served:
             eventually(lambda: served.output.count("Application startup complete") == 2, 30)
+            answers: Counter[str] = Counter()
+
+            def ask() -> None:
+                while served.output.count("Finished server process") < 2 and served.process.poll() is None:
+                    try:
+                        answers[str(served.get().status_code)] += 1
+                    except httpx2.HTTPError as error:
+                        answers[repr(error)] += 1
+
+            asking = [threading.Thread(target=ask) for _ in range(CLIENTS)]
+            for thread in asking:
+                thread.start()
             served.process.send_signal(signal.SIGHUP)
-            asked = 0
-            while served.output.count("Application startup complete") < 4:
-                assert served.get().status_code == 200
-                asked += 1
-            assert asked > 5
+            for thread in asking:
+                thread.join()
+            assert list(answers) == ["200"], (answers, served.output)
+            assert answers["200"] > 5
+
+
+class TestStopping:
+    def test_never_takes_longer_than_it_may(self, project, authority):
+        """Silent, half asked, in the handshake, and with a request that the app would answer in a minute."""
+        (project / "main.py").write_text(APP.replace("asyncio.sleep(1)", "asyncio.sleep(60)"))
+        guards = [
+            f"{name}_seconds={seconds}" for name, seconds in (("stop", 1), ("header", 60), ("idle", 60))
+        ]
+        options = over_tls(authority, *(part for guard in guards for part in ("--guard", guard)))
+        with (
+            serving_command(project, *options, root=authority.root) as served,
+            contextlib.ExitStack() as stack,
+        ):
+            said = (b"", b"GET / HTTP/1.1\r\n", b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            for part in said:
+                plain = stack.enter_context(socket.create_connection(("127.0.0.1", served.https), 10))
+                connection = served.context().wrap_socket(plain, server_hostname="localhost")
+                stack.enter_context(connection).sendall(part)
+            stack.enter_context(socket.create_connection(("127.0.0.1", served.https), 10))
+            eventually(lambda: len(established(served.https)) == 4)
+            began = time.monotonic()
+            served.process.terminate()
+            assert served.process.wait(30) == 0
+            assert time.monotonic() - began < 6
+            assert "Application shutdown complete" in served.output
 
 
 def serial_in(authority: Authority) -> int:

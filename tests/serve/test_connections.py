@@ -3,14 +3,13 @@
 import contextlib
 import errno
 import socket
-import time
 from ipaddress import ip_network
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gated import GET, LAST, SECONDS, Echo, gated, read_answer, read_to_end, slower
+from gated import GET, LAST, Echo, gated, read_answer, read_to_end, slower
 from live import eventually
 from thebes.serve.accepting import Door
 from thebes.serve.connections import TOO_MANY, TOO_MANY_OF_ADDRESS, Connections, CountedSocket
@@ -237,34 +236,6 @@ class TestOverASocket:
                 connection.sendall(GET)
                 assert read_answer(connection).startswith(b"HTTP/1.1 200")
             assert failing.tries == 1
-
-    def test_a_stop_drops_who_has_not_finished_the_handshake(self, loop, authority):
-        guards = slower(handshake_seconds=60, stop_seconds=60)
-        with gated(Echo(), loop=loop, authority=authority, guards=guards) as served:
-            connection = served.connect_tcp(Door.TLS)
-            eventually(lambda: served.open_connections == 1)
-            began = time.monotonic()
-        assert time.monotonic() - began < 5
-        with connection:
-            assert read_to_end(connection)[0] == b""
-        assert served.open_connections == 0
-
-    def test_a_stop_finishes_what_is_running(self, loop, authority):
-        import threading
-
-        app = Echo()
-        with gated(app, loop=loop, authority=authority) as served:
-            running, idle = served.connect(Door.TLS), served.connect(Door.TLS)
-            running.sendall(GET.replace(b"GET /", b"GET /slow"))
-            eventually(lambda: app.reached == ["/slow"])
-            served.server.should_exit = True
-            threading.Timer(2 * SECONDS, app.gate.set).start()
-            with idle:
-                assert read_to_end(idle)[0] == b""
-            with running:
-                answer = read_answer(running)
-        assert answer.startswith(b"HTTP/1.1 200")
-        assert b"connection: close" in answer
 
 
 class _Exhausted:

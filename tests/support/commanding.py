@@ -40,6 +40,8 @@ app = Starlette(routes=[Route("/", one), Route("/slow", slow), WebSocketRoute("/
 Security(hosts=["localhost"], health="GET /healthz").protect(app)
 """
 
+_LISTENER = re.compile(r"^  (?:(\S+):(\d+)|(\S+))  (?:https|plain HTTP|redirects)", re.MULTILINE)
+
 
 def environment(**more: str) -> dict[str, str]:
     """Return the environment of a deployment that has what production needs."""
@@ -70,6 +72,21 @@ class Serving:
     def says(self, text: str) -> Callable[[], bool]:
         """Return a condition for `eventually`: the text was said, or the process is over."""
         return lambda: text in self.output or self.process.poll() is not None
+
+    def is_open(self) -> bool:
+        """Say whether each listener of the summary takes connections, which is after the app has started."""
+        if self.process.poll() is not None:
+            return True
+        try:
+            for host, port, path in _LISTENER.findall(self.output):
+                if path:
+                    with socket.socket(socket.AF_UNIX) as connection:
+                        connection.connect(path)
+                else:
+                    socket.create_connection((host.strip("[]"), int(port)), 10).close()
+        except OSError:
+            return False
+        return True
 
     def port(self, what: str) -> int:
         """Return the IPv4 port of a listener by its line in the summary."""
@@ -127,6 +144,7 @@ def serving_command(
     reader.start()
     try:
         eventually(running.says(ready), 30)
+        eventually(running.is_open, 30)
         yield running
     finally:
         process.terminate()

@@ -69,7 +69,7 @@ def gated_process(
 
 
 async def small_app(scope: Any, receive: Any, send: Any) -> None:
-    """Read the body, and answer with 1 MiB to `/large` and with a word to all others."""
+    """Read the body, and answer with 64 KiB to `/page` and with a word to all others."""
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.accept"})
@@ -78,7 +78,7 @@ async def small_app(scope: Any, receive: Any, send: Any) -> None:
         return
     while (await receive()).get("more_body"):
         pass
-    body = bytes(1024 * 1024) if scope["path"] == "/large" else b"here"
+    body = bytes(64 * 1024) if scope["path"] == "/page" else b"here"
     headers = [(b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -52,6 +52,15 @@ def client(url: str, **options: Any) -> httpx2.Client:
     return httpx2.Client(base_url=url, **(settings | options))
 
 
+def is_refused(port: int) -> bool:
+    """Say whether nobody listens on a port of this machine."""
+    try:
+        socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
 def eventually(condition: Callable[[], bool], patience: float = PATIENCE_SECONDS) -> None:
     """Wait until the condition holds; fail when it doesn't in time."""
     deadline = time.monotonic() + patience

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from thebes.serve.connections import CountedSocket
 
 if TYPE_CHECKING:
+    from uvicorn.server import ServerState
+
     from thebes.serve.gate import Gate
 
 LoopKind = Literal["uvloop", "asyncio"]
@@ -32,6 +34,10 @@ REST_SECONDS = 1.0
 _RESET = struct.pack("ii", 1, 0)
 
 ACCEPT_PAUSED = "accept-paused"
+# Who was let in before the stop may finish its handshake: two round trips on the slowest of lines.
+HANDSHAKE_GRACE_SECONDS = 2.0
+# As often as uvicorn looks whether what it waits for is over.
+LOOK_SECONDS = 0.1
 # What both loops grant by default; the protocol ends earlier where a client only keeps silent.
 TLS_SHUTDOWN_SECONDS = 30.0
 
@@ -95,34 +101,46 @@ class Listener(asyncio.AbstractServer):
         self._door = door
         self._kind = (int(listening.family), int(listening.type), listening.proto)
         self._is_tcp = listening.family in (socket.AF_INET, socket.AF_INET6)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._handshakes: set[asyncio.Task[None]] = set()
+        self._served: ServerState | None = None  # uvicorn's, once a protocol was made
+        self._has_late = False  # a handshake ended after `close`
         self._rest: asyncio.TimerHandle | None = None
         self._row = 1
+        self._backlog = 0
         self._is_open = False
 
     def open(self, backlog: int) -> None:
         """Listen."""
         self._listening.setblocking(False)
         self._listening.listen(backlog)
+        self._backlog = backlog
         self._is_open = True
         self._loop.add_reader(self._listening.fileno(), self._accept)
 
     def close(self) -> None:
-        """Accept no more, and drop those who haven't finished their handshake."""
+        """Accept no more but whom the kernel has; they may finish their handshakes, and ask once."""
         if not self._is_open:
             return
         self._is_open = False
         self._loop.remove_reader(self._listening.fileno())
+        if self._rest is None:
+            self._row = self._backlog
+            self._accept()
         if self._rest is not None:
             self._rest.cancel()
-        for task in self._tasks:
-            task.cancel()
+        if self._handshakes:
+            self._loop.call_later(HANDSHAKE_GRACE_SECONDS, self._drop_handshakes)
         self._gate.closed(self)
 
     async def wait_closed(self) -> None:
-        """Wait until the handshakes are gone; established connections are uvicorn's to wait for."""
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        """Wait for the handshakes that were under way, and for all that came of them.
+
+        uvicorn waits for its connections first, within the same time limit, and then ends the app.
+        """
+        if self._handshakes:
+            await asyncio.wait(self._handshakes)
+        while self._has_late and self._is_serving_on():  # noqa: ASYNC110 - uvicorn's sets tell nobody
+            await asyncio.sleep(LOOK_SECONDS)
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
         """Return the loop that it accepts on."""
@@ -182,8 +200,8 @@ class Listener(asyncio.AbstractServer):
             # The loops set it only where the socket's protocol is named, which depends on who bound it.
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         task = self._loop.create_task(self._connect(connection))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._handshakes.add(task)
+        task.add_done_callback(self._handshakes.discard)
 
     async def _connect(self, connection: CountedSocket) -> None:
         tls: dict[str, Any] = {}
@@ -194,16 +212,35 @@ class Listener(asyncio.AbstractServer):
                 "ssl_shutdown_timeout": TLS_SHUTDOWN_SECONDS,
             }
         try:
-            await self._loop.connect_accepted_socket(self._make_protocol, connection, **tls)
+            transport, _ = await self._loop.connect_accepted_socket(self._make_protocol, connection, **tls)
         except OSError:
             # Not TLS, no common version, too slow, or gone: nothing that a handshake could still be told.
             connection.close()
         except BaseException:
             connection.close()
             raise
+        else:
+            if not self._is_open:
+                self._stop_late(transport)
+
+    def _stop_late(self, transport: asyncio.Transport) -> None:
+        """Tell a connection that the server stops: uvicorn told those that it had."""
+        self._has_late = True
+        owner: Any = transport.get_protocol()  # may be that of a WebSocket; None where the client has gone
+        if owner is not None:
+            owner.shutdown()
+
+    def _is_serving_on(self) -> bool:
+        served = self._served
+        return served is not None and bool(served.connections or served.tasks)
+
+    def _drop_handshakes(self) -> None:
+        for task in self._handshakes:
+            task.cancel()
 
     def _make_protocol(self) -> asyncio.Protocol:
-        protocol = self._factory()
+        protocol: Any = self._factory()
+        self._served = protocol.server_state
         if self._door is Door.REDIRECT:
-            protocol.is_plain_listener = True  # type: ignore[attr-defined]
-        return protocol
+            protocol.is_plain_listener = True
+        return protocol  # type: ignore[no-any-return]

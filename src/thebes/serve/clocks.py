@@ -40,6 +40,11 @@ class Deadline:
             timer.cancel()
             self._timer = self._loop.call_at(at, self._ring)
 
+    def bring_forward(self, seconds: float) -> None:
+        """Expire in so many seconds at the latest."""
+        if self._at > self._loop.time() + seconds:
+            self.set(seconds)
+
     def end(self) -> None:
         """Never expire again; the owner is let go."""
         self._on_expiry = _nothing

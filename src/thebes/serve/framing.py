@@ -20,7 +20,8 @@ from thebes.serve.refusals import HEADER_TOO_LARGE, MALFORMED, TARGET_TOO_LONG
 CHUNKED = -1
 """The length of a body that says itself where it ends."""
 
-_VERSIONS = (b" HTTP/1.1", b" HTTP/1.0")
+CR, SLASH = b"\r/"
+_VERSIONS = (b"HTTP/1.1", b"HTTP/1.0")
 # Around a target: the longest method that llhttp knows, the version, two spaces.
 _LONGEST_REST_OF_LINE = 32
 _TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
@@ -32,14 +33,14 @@ def judge_head(head: bytes, guards: Guards) -> Denial | None:
     What is in the fields the parser judges after us: bare CR and LF, folded lines, a space before the
     colon, two lengths. That it does is tried at each start.
     """
-    end = head.find(b"\r\n")
-    if end > guards.target_bytes and _target_length(head[:end]) > guards.target_bytes:
+    # partition and split, since find and count parse their arguments for longer than they search.
+    line, _, fields = head.partition(b"\r\n")
+    parts = line.split(b" ")
+    if len(line) > guards.target_bytes and len(parts) > 1 and len(parts[1]) > guards.target_bytes:
         return TARGET_TOO_LONG
-    if len(head) - end - 4 > guards.header_bytes:
+    if len(fields) - 2 > guards.header_bytes:
         return HEADER_TOO_LARGE
-    if head[end - 9 : end] not in _VERSIONS or head.count(b" ", 0, end) != 2:
-        return MALFORMED
-    return None
+    return None if len(parts) == 3 and parts[2] in _VERSIONS else MALFORMED
 
 
 def judge_parsed(target: bytes, fields: Sequence[Field], guards: Guards) -> Denial | None:
@@ -47,7 +48,7 @@ def judge_parsed(target: bytes, fields: Sequence[Field], guards: Guards) -> Deni
     if len(fields) > guards.header_fields:
         return HEADER_TOO_LARGE
     # A fragment never travels (RFC 9110, 4.2.5); routers and proxies cut it off at different places.
-    if b"#" in target or (target[0] != _SLASH and not _is_good_target(target, fields)):
+    if b"#" in target or (target[0] != SLASH and not _is_good_target(target, fields)):
         return MALFORMED
     return None
 
@@ -87,6 +88,20 @@ def body_length(fields: Sequence[Field], version: str) -> int | None:
     return CHUNKED if is_chunked and version == "1.1" else None
 
 
+def judge_upgrade(head: bytes, fields: Sequence[Field], *, is_handshake: bool) -> Denial | None:
+    """Judge a request for another protocol: WebSocket, or one that is ignored (RFC 9110, 7.8).
+
+    The parser takes what follows for the other protocol's, so a body would be read as a request.
+
+    Args:
+        head: As it came.
+        fields: Names in lower case.
+        is_handshake: Whether the other protocol is one that we speak.
+    """
+    is_good = not is_handshake or is_good_handshake(head, fields)
+    return None if is_good and body_length(fields, "1.1") == 0 else MALFORMED
+
+
 def is_good_handshake(head: bytes, fields: Sequence[Field]) -> bool:
     """Say whether a request that asks for a WebSocket is one (RFC 6455, 4.2.1)."""
     line = head[: head.find(b"\r\n")]
@@ -101,10 +116,6 @@ def is_good_handshake(head: bytes, fields: Sequence[Field]) -> bool:
         return False
 
 
-def _target_length(line: bytes) -> int:
-    return len(line.partition(b" ")[2].rpartition(b" ")[0])
-
-
 def _is_good_target(target: bytes, fields: Sequence[Field]) -> bool:
     """Judge a target that doesn't begin with a slash: `*` of OPTIONS, or an absolute URL.
 
@@ -116,6 +127,3 @@ def _is_good_target(target: bytes, fields: Sequence[Field]) -> bool:
     authority = rest.partition(b"/")[0].partition(b"?")[0]
     is_same_host = authority.lower() == dict(fields).get(b"host", b"").lower()
     return separator == b"://" and scheme.lower() in (b"http", b"https") and is_same_host
-
-
-_SLASH = ord("/")

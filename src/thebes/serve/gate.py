@@ -25,7 +25,8 @@ from thebes.events import Events
 from thebes.serve.accepting import ACCEPT_PAUSED, Door, Factory, Listener, LoopKind, new_loop
 from thebes.serve.connections import TOO_MANY, TOO_MANY_OF_ADDRESS, Connections, Network
 from thebes.serve.guards import Guards
-from thebes.serve.protocol import UNREAD, GuardedProtocol
+from thebes.serve.protocol import GuardedProtocol
+from thebes.serve.reading import UNREAD
 from thebes.serve.renewal import WATCH_SECONDS, CertificateFiles, ServedCertificate
 
 

@@ -13,31 +13,26 @@ Sources: RFC 9112, 6.3, 9.3, 9.6 (closing); RFC 9110, 15.5; HTTP-13, HTTP-16, HT
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from thebes.facts import PLAIN_LISTENER, Denial
-from thebes.serve import refusals
+from thebes.serve import framing, refusals
 from thebes.serve.clocks import BodyClock, ClockedFlow, Deadline
-from thebes.serve.framing import CHUNKED, body_length, is_good_handshake, judge_head, judge_parsed, judge_part
+from thebes.serve.framing import CHUNKED, CR, SLASH, judge_head
 from thebes.serve.guards import Guards
-from thebes.serve.reading import AnswerTransport, Delivery, delivery
+from thebes.serve.reading import UNREAD, AnswerTransport, Reader, delivery
 
 # What may wait behind a request while it is answered; the connection of who sends more ends there.
 HELD_BYTES = 64 * 1024
 # How often it is looked whether a client has read its last answer, so that the connection can end.
 LAST_LOOK_SECONDS = 0.25
-UNREAD = "answer-unread"
-"""The kind under which a client is reported that doesn't read its answer."""
+# A client that is just in asks at once; browsers also open connections that they may never use.
+FIRST_BYTES_SECONDS = 1.0
 
-Report = Callable[[str, str | None], None]
-"""Called with the kind of a refusal and the client's address."""
-
-# What a connection waits for: a head, the rest of a body, the app or the client that reads its last answer,
-# the client to see what it was told, the kernel. Plain numbers, since each request compares them often.
+# What a connection waits for. Plain numbers, since each request compares them often.
 HEAD, BODY, ANSWER, LINGER, CLOSED = range(5)
 
 
@@ -51,27 +46,34 @@ class GuardedProtocol(HttpToolsProtocol):
         options: What uvicorn passes: config, server_state, app_state.
     """
 
-    is_plain_listener = False
-    # Most connections never need most of these, so they are class attributes until they differ.
-    _phase = HEAD
-    _buffer = b""  # the beginning of a head
-    _held = b""  # what came behind the request that is being answered
-    _is_idle = False  # no byte of another request has come since the last answer
-    _is_complete = False  # the parser has seen the end of the message
-    _is_last = False  # closed as soon as the client has read its answer
+    # Beside the instance's dict, which uvicorn fills with 28: past 30 CPython looks all of them up slowly.
+    __slots__ = ("_answer_transport", "_app", "_buffer", "_clocked_flow", "_deadline", "_held", "_hsts",
+                 "_is_complete", "_is_idle", "_is_last", "_is_stopping", "_phase", "_report", "guards",
+                 "is_plain_listener")  # fmt: skip
+    # What few connections need is a class attribute until it differs.
     _left = 0  # bytes of the body that are still to come, or CHUNKED
     _unread_left: int | None = None  # how much is still read after the last word
-    _before: tuple[float, Delivery] | None = None  # when it was last judged how far the answer had got
-    _app: Any = None  # to be called when the head is found to be good
+    _reader: Reader | None = None  # where a client has something to take that it didn't take at once
     _body: BodyClock
     _asking: Any = None  # the cycle whose body is coming
 
-    def __init__(self, *, guards: Guards, hsts: bytes | None, report: Report, **options: Any) -> None:
+    def __init__(
+        self, *, guards: Guards, hsts: bytes | None, report: refusals.Report, **options: Any
+    ) -> None:
         super().__init__(**options)
         self.guards = guards
         self._hsts = hsts
         self._report = report
         self._deadline = Deadline(self.loop, self._on_deadline)
+        self._phase = HEAD
+        self.is_plain_listener = False
+        self._buffer = b""  # the beginning of a head
+        self._held = b""  # what came behind the request that is being answered
+        self._is_idle = False  # no byte of another request has come since the last answer
+        self._is_complete = False  # the parser has seen the end of the message
+        self._is_last = False  # closed as soon as the client has read its answer
+        self._is_stopping = False  # what is asked from now on is the last
+        self._app: Any = None  # to be called when the head is found to be good
 
     # What the transport tells
 
@@ -104,11 +106,21 @@ class GuardedProtocol(HttpToolsProtocol):
             self._discard(len(data))
 
     def shutdown(self) -> None:
-        """Let the present answer be the last; uvicorn asks when the server stops."""
-        if self._phase in (BODY, ANSWER) and not self.cycle.response_complete:
+        """Let the present request be the last, or the one that is on its way; the server stops.
+
+        Who was let in a moment ago has been promised an answer: its first bytes get a short grace, and a
+        head that has begun keeps its deadline.
+        """
+        self._is_stopping = True
+        if self._phase == HEAD:
+            if self._is_idle:
+                self._close_when_read()
+            elif not self._buffer:
+                self._deadline.bring_forward(FIRST_BYTES_SECONDS)
+        elif self._phase in (BODY, ANSWER) and not self.cycle.response_complete:
             self.cycle.keep_alive = False
-        elif self._phase != LINGER:
-            self._close()
+        elif self._phase == BODY:
+            self._linger()
 
     # What the parser tells
 
@@ -156,16 +168,18 @@ class GuardedProtocol(HttpToolsProtocol):
             self._next_request()
 
     def _close_after_answer(self) -> None:
-        """Close when the answer says so, but not in the client's face.
-
-        Closing with unread data resets the connection, and the client never sees its 413. Closing while
-        a long answer is still unread would cut it off, since a TLS shutdown has a time limit.
-        """
+        """Close when the answer says so. With data unread that would be a reset: no client sees its 413."""
         if not self.cycle.response_complete:
             self.transport.close()  # the app failed in the middle of its answer
         elif self._phase == BODY:
             self._linger()
-        elif self._is_read_from():
+        else:
+            self._close_when_read()
+
+    def _close_when_read(self) -> None:
+        """Close, but not while a long answer is unread: the end of TLS has a time limit and cuts it off."""
+        if self._is_read_from():
+            self._phase = ANSWER
             self._is_last = True
             self._deadline.set(LAST_LOOK_SECONDS)
         else:
@@ -175,67 +189,66 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _take_heads(self, data: bytes) -> None:
         """Parse the head of a request, and what follows it."""
-        begin = 2 if data[0] == 13 and data[:2] == b"\r\n" else 0  # RFC 9112, 2.2: one empty line is forgiven
-        end = data.find(b"\r\n\r\n", begin) + 4
-        if end < 4:
-            self._wait_for_the_rest(data, data[begin:])
+        # RFC 9112, 2.2: one empty line before a request is forgiven.
+        part = data[2:] if data[0] == CR and data[:2] == b"\r\n" else data
+        head, end, rest = part.partition(b"\r\n\r\n")
+        if not end:
+            self._wait_for_the_rest(data, part)
             return
         self._is_idle = False
         self._buffer = b""
-        self._take_head(data[begin:end])
-        if end < len(data) and self._phase < LINGER:
-            self.data_received(data[end:])
+        self._take_head(head + end if rest else part)
+        if rest and self._phase < LINGER:
+            self.data_received(rest)
 
     def _wait_for_the_rest(self, data: bytes, part: bytes) -> None:
-        if self._is_idle:
+        if self._is_idle or (self._is_stopping and not self._buffer):
             self._is_idle = False
             self._deadline.set(self.guards.header_seconds)
         self._buffer = data
-        denial = judge_part(part, self.guards) if part not in (b"", b"\r") else None
+        denial = framing.judge_part(part, self.guards) if part not in (b"", b"\r") else None
         if denial is not None:
             self._refuse(denial, part)
 
     def _take_head(self, head: bytes) -> None:
-        denial = judge_head(head, self.guards)
-        is_upgrade = False
-        if denial is None:
-            self._is_complete = False
-            try:
-                self.parser.feed_data(head)
-            except httptools.HttpParserUpgrade:
-                is_upgrade = True
-            except httptools.HttpParserError:
-                self._refuse(refusals.MALFORMED, head)
-                return
-            denial = judge_parsed(self.url, self.headers, self.guards)
-            if denial is None and is_upgrade:
-                denial = self._judge_upgrade(head)
-            elif denial is None and not self._is_complete:
-                denial = self._expect_body()
+        guards = self.guards
+        denial = judge_head(head, guards)
         if denial is not None:
             self._refuse(denial, head)
             return
-        if is_upgrade and self._should_upgrade():
+        self._is_complete = is_handshake = False
+        try:
+            self.parser.feed_data(head)
+        except httptools.HttpParserUpgrade:
+            is_handshake = self._should_upgrade()
+            denial = framing.judge_upgrade(head, self.headers, is_handshake=is_handshake)
+            if denial is None and is_handshake and self._is_stopping:
+                denial = refusals.STOPPING
+        except httptools.HttpParserError:
+            denial = refusals.MALFORMED
+        else:
+            denial = None if self._is_complete else self._expect_body()
+        # Most targets and sections are so plain that nobody need be asked.
+        if denial is None and (
+            self.url[0] != SLASH or b"#" in self.url or len(self.headers) > guards.header_fields
+        ):
+            denial = framing.judge_parsed(self.url, self.headers, guards)
+        if denial is not None:
+            self._refuse(denial, head)
+        elif is_handshake:
             self.handle_websocket_upgrade()
-            return
-        if self.is_plain_listener:
-            self.scope["extensions"] = {PLAIN_LISTENER: {}}
-        self.cycle.transport = self._answer_transport
-        super()._start_asgi_task(self.cycle, self._app)
-        self._phase = ANSWER if self._is_complete else BODY
-
-    def _judge_upgrade(self, head: bytes) -> Denial | None:
-        """Judge a request for another protocol: WebSocket, or one that is ignored (RFC 9110, 7.8).
-
-        The parser takes what follows for the other protocol's, so a body would be read as a request.
-        """
-        has_body = body_length(self.headers, self.parser.get_http_version()) != 0
-        is_good = not self._should_upgrade() or is_good_handshake(head, self.headers)
-        return None if is_good and not has_body else refusals.MALFORMED
+        else:
+            if self.is_plain_listener:
+                self.scope["extensions"] = {PLAIN_LISTENER: {}}
+            if self._is_stopping:
+                self.cycle.keep_alive = False
+            self.cycle.transport = self._answer_transport
+            self._phase = ANSWER if self._is_complete else BODY
+            super()._start_asgi_task(self.cycle, self._app)
 
     def _expect_body(self) -> Denial | None:
         """Settle where the body ends, or refuse."""
-        length = body_length(self.headers, self.parser.get_http_version())
+        length = framing.body_length(self.headers, self.parser.get_http_version())
         # A handshake has no body; nor may the parser wait for one where there is none.
         if not length or self.cycle is None or self.cycle.scope is not self.scope:
             return refusals.MALFORMED
@@ -285,10 +298,7 @@ class GuardedProtocol(HttpToolsProtocol):
             cycle.keep_alive = False
         self._phase = ANSWER
         if cycle.response_complete:
-            if is_overrun:
-                self._close()
-            else:
-                self._next_request()
+            self._close_when_read() if is_overrun else self._next_request()
 
     def _hold(self, data: bytes) -> None:
         """Let what came behind a request wait until that is answered."""
@@ -302,7 +312,6 @@ class GuardedProtocol(HttpToolsProtocol):
     def _next_request(self) -> None:
         self._phase = HEAD
         self._is_idle = True
-        self._before = None
         self._deadline.set(self.guards.idle_seconds)
         if self._held:
             held, self._held = self._held, b""
@@ -346,14 +355,12 @@ class GuardedProtocol(HttpToolsProtocol):
         """Close; a client that reads nothing, or never answers the end of TLS, can't prevent it."""
         self._phase = CLOSED
         self._is_last = False
-        self._before = None
+        self._reader = None
         self._deadline.set(self.guards.linger_seconds)
         self.transport.close()
 
     def _tell(self, kind: str) -> None:
         self._report(kind, self.client[0] if self.client else None)
-
-    # Deadlines
 
     def _on_deadline(self) -> None:
         phase = self._phase
@@ -379,20 +386,14 @@ class GuardedProtocol(HttpToolsProtocol):
     def _judge_reader(self) -> None:
         """Break off with a client that hardly reads its answer; wait for an app that takes its time."""
         if not self._is_read_from():
-            self._before = None
+            self._reader = None
             if self.transport.is_closing():
                 self.transport.abort()  # it has all, but never answers the end of TLS
                 return
-        else:
-            now, far = self.loop.time(), delivery(self.transport)
-            began, before = self._before or (now, far)
-            if now - began >= self.guards.stalled_seconds:
-                # Who takes what waited is no staller, however little that was.
-                least = min((now - began) * self.guards.min_bytes_per_second, before.waiting)
-                if far.taken - before.taken < least:
-                    self._tell(UNREAD)
-                    self.transport.abort()
-                    return
-                began, before = now, far
-            self._before = began, before
+        elif self._reader is None:
+            self._reader = Reader(self.transport, self.guards, self.loop.time())
+        elif self._reader.is_stalling(self.loop.time()):
+            self._tell(UNREAD)
+            self.transport.abort()
+            return
         self._deadline.set(LAST_LOOK_SECONDS if self._is_last else self.guards.stalled_seconds)

@@ -9,6 +9,11 @@ import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
+from thebes.serve.guards import Guards
+
+UNREAD = "answer-unread"
+"""The kind under which a client is reported that doesn't read its answer."""
+
 # linux/tcp.h, struct tcp_info: tcpi_bytes_acked (Linux 4.1) and tcpi_notsent_bytes (4.6).
 _TCP_INFO = struct.Struct("=120xQ16xI")
 
@@ -27,6 +32,35 @@ class AnswerTransport:
         self.write = transport.write
         self.is_closing = transport.is_closing
         self.close = close
+
+
+class Reader:
+    """A client that has something to take; says whether it hardly does.
+
+    Args:
+        transport: The connection's.
+        guards: The least rate, and over what time it is judged.
+        now: The loop's time.
+    """
+
+    __slots__ = ("_before", "_began", "_guards", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, guards: Guards, now: float) -> None:
+        self._transport = transport
+        self._guards = guards
+        self._began = now
+        self._before = delivery(transport)
+
+    def is_stalling(self, now: float) -> bool:
+        """Judge what was taken since the last judgement, once it is long enough ago."""
+        seconds = now - self._began
+        if seconds < self._guards.stalled_seconds:
+            return False
+        before, far = self._before, delivery(self._transport)
+        self._began, self._before = now, far
+        # Who takes what waited is no staller, however little that was.
+        least = min(seconds * self._guards.min_bytes_per_second, before.waiting)
+        return far.taken - before.taken < least
 
 
 class Delivery(NamedTuple):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from email.utils import formatdate
 from http import HTTPStatus
 
 from thebes.answers import render
 from thebes.facts import Denial, Field
+
+Report = Callable[[str, str | None], None]
+"""Called with the kind of a refusal and the client's address."""
 
 MALFORMED = Denial(
     400, "request-malformed", "The request is not valid HTTP", "Send a request as RFC 9112 describes it."
@@ -19,6 +23,13 @@ TARGET_TOO_LONG = Denial(
 )
 HEADER_TOO_LARGE = Denial(
     431, "header-too-large", "The header section is too large", "Send fewer or smaller header fields."
+)
+STOPPING = Denial(
+    503,
+    "server-stopping",
+    "The server is about to stop",
+    "Connect again: another process may serve already.",
+    headers=((b"retry-after", b"1"),),
 )
 
 
