@@ -108,6 +108,13 @@ class TestPurposes:
             "PEPPER": ("pepper", "mac"),
             "COOKIE_SEALING": ("cookie-sealing", "seal"),
             "FIELD_ENCRYPTION": ("field-encryption", "seal"),
+            "SIGNING_KEYS": ("signing-keys", "seal"),
+            "REFRESH_TOKENS": ("refresh-tokens", "mac"),
+            "REFRESH_SUCCESSORS": ("refresh-successors", "seal"),
+            "CIRCUMSTANCES": ("circumstances", "mac"),
+            "JOBS": ("jobs", "seal"),
+            "KNOWN_DEVICES": ("known-devices", "mac"),
+            "FAILURES": ("failures", "mac"),
             "EVENTS": ("events", "digest"),
             "RATELIMIT_PARTITION": ("ratelimit-partition", "digest"),
         }

@@ -66,6 +66,13 @@ class Purpose(Enum):
     PEPPER = ("pepper", "mac")
     COOKIE_SEALING = ("cookie-sealing", "seal")
     FIELD_ENCRYPTION = ("field-encryption", "seal")
+    SIGNING_KEYS = ("signing-keys", "seal")
+    REFRESH_TOKENS = ("refresh-tokens", "mac")
+    REFRESH_SUCCESSORS = ("refresh-successors", "seal")
+    CIRCUMSTANCES = ("circumstances", "mac")
+    JOBS = ("jobs", "seal")
+    KNOWN_DEVICES = ("known-devices", "mac")
+    FAILURES = ("failures", "mac")
     EVENTS = ("events", "digest")
     RATELIMIT_PARTITION = ("ratelimit-partition", "digest")
 
@@ -171,13 +178,15 @@ class Keyring:
         key = self._find(purpose, key_id)
         return key is not None and is_equal(_hmac(key, message), tag)
 
-    def seal(self, purpose: Purpose, plaintext: bytes, associated_data: bytes) -> str:
+    def seal(self, purpose: Purpose, plaintext: bytes, associated_data: bytes, *, salt: bytes = b"") -> str:
         """Encrypt with AES-256-GCM under the key in use; the text's form stands in this module's docstring.
 
         Args:
             plaintext: What nobody may read or change. The text is 4/3 of it and some 44 characters longer.
             associated_data: Whose it is and where it stands, such as `b"account 7, totp"`: what `open` must
                 be given again. Not empty, since a value that belongs to nobody can be moved anywhere.
+            salt: Where it is given, the key is derived with it (RFC 5869, 3.1), and `open` needs it too: a
+                random value that is kept elsewhere makes the sealed one worthless without its holder.
 
         Raises:
             ConfigurationError: The purpose isn't for sealing, or no owner is named.
@@ -186,11 +195,12 @@ class Keyring:
         if not associated_data:
             raise ConfigurationError("a sealed value needs associated data that says whose it is")
         nonce, bound = random_bytes(NONCE_BYTES), _bound(purpose, self.in_use, associated_data)
-        box = nonce + _encrypt(self.derived(purpose), nonce, plaintext, bound)
+        key = _salted(self._masters[self.in_use], purpose, salt) if salt else self.derived(purpose)
+        box = nonce + _encrypt(key, nonce, plaintext, bound)
         return f"{_FORMAT}.{self.in_use}.{encode(box)}"
 
-    def open(self, purpose: Purpose, sealed: str, associated_data: bytes) -> bytes:
-        """Return what was sealed for this purpose and owner, under any key of the list.
+    def open(self, purpose: Purpose, sealed: str, associated_data: bytes, *, salt: bytes = b"") -> bytes:
+        """Return what was sealed for this purpose, owner and salt, under any key of the list.
 
         Raises:
             BrokenSeal: Whatever is wrong with it.
@@ -201,7 +211,7 @@ class Keyring:
         if parts is None:
             raise BrokenSeal("malformed")
         key_id, box = parts
-        key = self._find(purpose, key_id)
+        key = self._find(purpose, key_id, salt)
         if key is None:
             raise BrokenSeal("unknown_key")
         plaintext = _decrypt(key, box, _bound(purpose, key_id, associated_data))
@@ -246,7 +256,10 @@ class Keyring:
         """Return where each key stands, in the order of the list."""
         return tuple(KeyStatus(one, "in use" if one == self.in_use else "accepted") for one in self._masters)
 
-    def _find(self, purpose: Purpose, key_id: str) -> Secret | None:
+    def _find(self, purpose: Purpose, key_id: str, salt: bytes = b"") -> Secret | None:
+        if salt:
+            master = self._masters.get(key_id)
+            return None if master is None else _salted(master, purpose, salt)
         known = self._derived.get((key_id, purpose))
         if known is None and (master := self._masters.get(key_id)) is not None:
             # Two threads may both get here: they derive the same bytes.
@@ -307,6 +320,10 @@ def _info(purpose: Purpose) -> bytes:
 def _hkdf(material: Secret, *, info: bytes, salt: bytes = b"", length: int = DERIVED_BYTES) -> Secret:
     # No salt: master keys are random already, and one that every service shares would add nothing.
     return Secret(HKDF(SHA256(), length, salt, info).derive(material.reveal()))
+
+
+def _salted(master: Secret, purpose: Purpose, salt: bytes) -> Secret:
+    return _hkdf(master, info=_info(purpose), salt=salt)
 
 
 def _hmac(key: Secret, message: bytes) -> bytes:
