@@ -162,6 +162,12 @@ class TestRoutes:
         with pytest.raises(ConfigurationError, match=r"GET /report costs .* allows 1 to 5"):
             RateLimits([FIVE], routes=Routes(report=Declared(cost=cost)).entries())
 
+    def test_a_route_declared_after_the_start_costs_no_more_than_the_whole_budget(self, five):
+        routes = self.surroundings(report=Declared(cost=6))
+
+        assert hits(five, 9, path="/report", surroundings=routes) == 1
+        assert hits(five, 9, path="/", surroundings=routes) == 0
+
     def test_all_rules_of_a_route_hold_and_a_refusal_by_one_costs_no_other(self, five, clock):
         rules = (Quota("3/second"), Quota("10/minute"))
         routes = self.surroundings(search=Declared(rules))

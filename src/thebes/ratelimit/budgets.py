@@ -8,7 +8,7 @@ from threading import Lock
 
 from thebes.ratelimit.addresses import WIDE_SHARE, Key, address_keys
 from thebes.ratelimit.limits import MAX_REMEMBERED_KEY, Limit, Recent
-from thebes.ratelimit.meters import UNPLACED, Meter
+from thebes.ratelimit.meters import UNPLACED, Meter, Spend
 from thebes.ratelimit.rules import policy_item, service_item
 from thebes.ratelimit.table import Place
 
@@ -100,6 +100,8 @@ class Budget:
 
     Attributes:
         most_at_once: The highest cost that could ever be paid.
+        spend: Charges a client that counts under one key of one policy, as most do, and returns 0 or
+            more; whatever else it returns, nothing was charged, and `excesses` decides.
     """
 
     def __init__(
@@ -117,22 +119,28 @@ class Budget:
         # Clients with one key under one policy, as most have, and all others.
         self._single: Recent[str, Place] = Recent()
         self._several: Recent[str, Sequence[Step]] = Recent()
-        self._steps_of = self._several.get
         meter = policies[0].limit.meter
-        self._spend = meter.spender(self._single.get, self._learn, lock, clock)
+        self.spend: Spend[str] = meter.spender(self._single.get, self._learn, lock, clock)
 
-    def admit(self, client: str, cost: int) -> Sequence[Excess] | None:
-        """Charge a client; or return what refuses it (then nothing is charged) or is exceeded unenforced."""
-        steps = self._steps_of(client)
-        if steps is None:
-            slack = self._spend(client, cost)
-            if slack >= 0:
-                return None
-            if slack != UNPLACED:
-                (step,) = self._steps(client)
-                return (step.excess(cost, slack, self._clock()),)
-            steps = self._steps(client)
-        return self._admit_all(steps, cost)
+    def excesses(self, client: str, cost: int, slack: int) -> Sequence[Excess]:
+        """Return what refuses a client (then nothing is charged), or is exceeded unenforced.
+
+        Args:
+            slack: What `spend` returned. A client with several keys is charged only here, if all agree.
+        """
+        steps = self._steps(client)
+        if slack == UNPLACED:
+            return self._admit_all(steps, cost)
+        (step,) = steps
+        return (step.excess(cost, slack, self._clock()),)
+
+    def overdrawn(self, client: str) -> Sequence[Excess]:
+        """Return which policies would refuse a client's next request; nothing is charged."""
+        steps = self._steps(client)
+        with self._lock:
+            now = self._clock()
+            looks = [(step, step.meter.look(step.place, 1, now)) for step in steps]
+        return [step.excess(1, slack, now) for step, slack in looks if slack < 0]
 
     def charge(self, client: str, cost: int) -> None:
         """Charge a client unasked, at most until nothing is left."""
@@ -142,7 +150,7 @@ class Budget:
             for step in steps:
                 step.meter.charge(step.place, cost, now)
 
-    def _admit_all(self, steps: Sequence[Step], cost: int) -> Sequence[Excess] | None:
+    def _admit_all(self, steps: Sequence[Step], cost: int) -> Sequence[Excess]:
         excesses, fitting = [], []
         with self._lock:
             now = self._clock()
@@ -157,10 +165,10 @@ class Budget:
                     # Not taken but charged: if two keys of this request share a coarse cell, the first may
                     # have emptied it.
                     step.meter.charge(step.place, cost, now)
-        return excesses or None
+        return excesses
 
     def _steps(self, client: str) -> Sequence[Step]:
-        steps = self._steps_of(client)
+        steps = self._several.get(client)
         if steps is None:
             place = self._single.get(client)
             if place is not None:
@@ -171,6 +179,8 @@ class Budget:
 
     def _learn(self, client: str) -> Place | None:
         """Remember where a new client belongs, and return its place if it has a single one."""
+        if self._several.get(client) is not None:
+            return None
         for policy in self._policies:
             overflows = policy.limit.overflows
             if overflows > policy.reported_overflows:

@@ -52,6 +52,10 @@ class Report(Protocol):
         """Record that a rule that only monitors was exceeded, or that a table overflowed."""
 
 
+# Before an account's id, so that it is no address: whoever is signed in counts under that, wherever they are.
+ACCOUNT = "account "
+
+
 class RateLimits:
     """Count requests by address; the instant check named `limits`.
 
@@ -110,16 +114,25 @@ class RateLimits:
             declared = self._budget_of(route)
             if declared is None:
                 return None
-            budget, cost = declared, route.cost
-        if surroundings.forwarding.is_declared:
-            client = facts.client.address
+            # A route declared after the start may cost more than its budget could ever pay.
+            budget, cost = declared, min(route.cost, declared.most_at_once)
+        if facts.claims is not None:
+            client = ACCOUNT + facts.claims.sub
         else:
-            # The same, for a fraction of the price: the peer's text as it is.
-            peer = facts.scope.get("client")
-            client = peer[0] if peer else "unix"
-        # A route declared after the start may cost more than its budget could ever pay.
-        excesses = budget.admit(client, min(cost, budget.most_at_once))
-        return None if excesses is None else self._judge(excesses, facts)
+            client = (facts.known_client or facts.client).address
+        slack = budget.spend(client, cost)
+        if slack >= 0:
+            return None
+        excesses = budget.excesses(client, cost, slack)
+        return self._judge(excesses, facts) if excesses else None
+
+    def is_spent(self, facts: RequestFacts) -> Denial | None:
+        """Return what an address has earned already, and charge nothing: before costly work for strangers."""
+        if facts.is_health:
+            return None
+        excesses = self._default.overdrawn(facts.client.address)
+        violated = [excess for excess in excesses if not excess.policy.monitor]
+        return denial(violated) if violated else None
 
     def charge(self, facts: RequestFacts, cost: int = 1) -> None:
         """Charge a client for a request that another check refused; here it isn't refused for that.
