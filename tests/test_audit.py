@@ -86,7 +86,8 @@ def test_a_misspelt_variable_is_a_warning(monkeypatch):
 
 def test_what_production_lacks_is_an_error(monkeypatch):
     monkeypatch.setenv("THEBES_ENV", "production")
-    assert len(found(Security(), "start")) == 2
+    assert len(found(Security(accounts=None), "start")) == 2
+    assert len(found(Security(), "start")) == 4
 
 
 class TestDeclaring:

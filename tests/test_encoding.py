@@ -1,12 +1,13 @@
 """base64url in one spelling only, comparison of bytes, and random values that are long enough."""
 
 import string
+import uuid
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thebes.encoding import IDENTIFIER_BYTES, decode, encode, is_equal, random_bytes, random_id
+from thebes.encoding import IDENTIFIER_BYTES, decode, encode, is_equal, random_bytes, random_id, uuid7
 
 ALPHABET = string.ascii_letters + string.digits + "-_"
 
@@ -116,3 +117,16 @@ class TestRandomValues:
 )
 def test_bytes_are_equal_only_as_a_whole(given_bytes: bytes, expected: bool):
     assert is_equal(b"gate", given_bytes) is expected
+
+
+class TestUuid7:
+    def test_has_the_form_of_the_standard(self) -> None:
+        """RFC 9562, appendix A.6, but for the random bits."""
+        made = uuid.UUID(uuid7(now=0x017F22E279B0 / 1000))
+        assert (made.version, made.variant) == (7, uuid.RFC_4122)
+        assert made.int >> 80 == 0x017F22E279B0
+
+    def test_sorts_by_the_time_of_making_and_never_repeats(self) -> None:
+        made = [uuid7(now=1_700_000_000 + step / 1000) for step in range(1000)]
+        assert sorted(made) == made
+        assert len({uuid7(now=1.0) for _ in range(1000)}) == 1000

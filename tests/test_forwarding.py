@@ -323,7 +323,7 @@ class TestTheForwardedHost:
         monkeypatch.setenv("THEBES_ENV", "production")
         monkeypatch.setenv("THEBES_SECRET_KEYS", f"k1:{key}")
         monkeypatch.chdir(tmp_path)
-        return Security(hosts=["example.com"], proxies=PROXIES).wrap(hello)
+        return Security(hosts=["example.com"], proxies=PROXIES, accounts=None).wrap(hello)
 
     def request(self, host: str, forwarded_host: str, scheme: str = "https") -> RequestFacts:
         fields = {"Host": host, "X-Forwarded-Host": forwarded_host, "X-Forwarded-For": CLIENT}

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thebes import ConfigurationError, Security
-from thebes.forwarding import Forwarding, last_elements, parse_address
+from thebes.forwarding import Client, Forwarding, ProxyHeader, last_elements, parse_address
 
 
 class TestAddresses:
@@ -207,6 +207,26 @@ class TestWhatIsRemembered:
 
         assert len(forwarding._clients) <= 1024
         assert all(len(key) <= 256 for key in forwarding._clients)
+
+    @pytest.mark.parametrize("header", ["x-forwarded-for", "forwarded"])
+    @pytest.mark.parametrize("peer", ["203.0.113.9", "unix", "", None])
+    def test_what_a_proxy_said_counts_for_no_stranger(self, header: ProxyHeader, peer: str | None):
+        forwarding = Forwarding(["10.0.0.0/8"], header=header)
+        field = b"for=192.0.2.1" if header == "forwarded" else b"192.0.2.1"
+        headers = {header.encode(): field}
+        forwarding.client({"client": ("10.0.0.1", 1)}, headers)
+        stranger = {"client": None if peer is None else (peer, 1)}
+
+        assert forwarding.read({"client": ("10.0.0.1", 1)}, headers)[1] == Client("192.0.2.1")
+        assert forwarding.read(stranger, headers)[1] is None
+        known = forwarding.client(stranger, headers)
+        assert forwarding.read(stranger, headers)[1] == known == Client("unix" if peer is None else peer)
+
+    def test_a_client_that_is_uncertain_is_never_known(self):
+        forwarding, proxy = Forwarding(["10.0.0.0/8"]), {"client": ("10.0.0.1", 1)}
+        for headers in ({}, {b"x-forwarded-for": b""}, {b"x-forwarded-for": b"unknown"}):
+            assert not forwarding.client(proxy, headers).is_certain
+            assert forwarding.read(proxy, headers)[1] is None
 
     def test_a_field_that_names_nobody_is_reported(self):
         told: list[str] = []

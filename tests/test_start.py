@@ -23,6 +23,8 @@ def production(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("THEBES_ENV", "production")
     monkeypatch.delenv("THEBES_SECRET_KEYS", raising=False)
     monkeypatch.delenv("THEBES_HOSTS", raising=False)
+    monkeypatch.setenv("THEBES_DATABASE_URL", "sqlite:///accounts.db")
+    monkeypatch.setenv("THEBES_MAIL_URL", "smtps://localhost")
     return tmp_path
 
 
@@ -49,11 +51,21 @@ def start(security: Security) -> None:
 
 @pytest.mark.requirement("SEC-01")
 class TestWhatIsMissing:
-    def test_is_named_all_at_once_with_the_command_that_makes_it(self):
+    def test_is_named_all_at_once_with_the_command_that_makes_it(self, monkeypatch):
+        monkeypatch.delenv("THEBES_DATABASE_URL")
+        monkeypatch.delenv("THEBES_MAIL_URL")
         with pytest.raises(ConfigurationError) as caught:
             start(Security())
         assert "THEBES_HOSTS" in str(caught.value)
         assert "thebes secrets init" in str(caught.value)
+        assert "THEBES_DATABASE_URL" in str(caught.value)
+        assert "THEBES_MAIL_URL" in str(caught.value)
+
+    def test_is_less_without_accounts(self, monkeypatch):
+        monkeypatch.delenv("THEBES_DATABASE_URL")
+        monkeypatch.delenv("THEBES_MAIL_URL")
+        monkeypatch.setenv("THEBES_SECRET_KEYS", strong_keys())
+        start(Security(hosts=["example.com"], accounts=None))
 
     def test_is_nothing_when_all_is_set(self, monkeypatch):
         monkeypatch.setenv("THEBES_SECRET_KEYS", strong_keys())
@@ -156,3 +168,21 @@ class TestTheEnvFile:
         report = look(security, security.protect(app), environ=os.environ, directory=env_file.parent)
         assert [finding.id for finding in report.findings if finding.level == "error"] == ["env-file"]
         assert report.has_errors
+
+
+@pytest.mark.parametrize(
+    "declare",
+    [
+        lambda security: security.route("POST /search", limit="10/minute"),
+        lambda security: security.route("POST /search", cost=5),
+        lambda security: security.exempt("POST /hook", "csrf", reason="signed by its sender"),
+    ],
+)
+def test_what_is_declared_after_the_start_is_an_error_and_changes_nothing(declare, monkeypatch):
+    monkeypatch.setenv("THEBES_SECRET_KEYS", strong_keys())
+    security = Security(hosts=["example.com"], accounts=None)
+    start(security)
+
+    with pytest.raises(ConfigurationError, match="is declared after the app has started"):
+        declare(security)
+    assert security.routes.entries() == []

@@ -7,7 +7,7 @@ names no practice; with a single check it is the middleware of that one practice
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,9 +18,12 @@ from thebes.exchange import Apply, Exchange
 from thebes.facts import (
     SCOPE_KEY,
     USUAL_METHODS,
+    Answer,
     ASGIApp,
+    AwaitedCheck,
     BodyGuard,
     Charging,
+    Denial,
     InstantCheck,
     Receive,
     Reply,
@@ -32,21 +35,56 @@ from thebes.facts import (
 )
 from thebes.lifespan import serve_lifespan
 
-Ask = Callable[[RequestFacts], Reply | None]
+# A check that has to wait, for a store say, answers with an awaitable; most never do.
+REPLIES = (Answer, Denial)
+Ask = Callable[[RequestFacts], "Reply | Awaitable[Reply | None] | None"]
 
 
 class CountingCheck(InstantCheck, Charging, Protocol):
     """A check that counts."""
 
 
+class BodyReader(Protocol):
+    """A check that has to read the body of some requests before the app may see them."""
+
+    def concerns(self, facts: RequestFacts, /) -> bool:
+        """Say whether it has to read this one."""
+
+    async def read(self, facts: RequestFacts, receive: Receive, /) -> tuple[Reply | None, Receive]:
+        """Return what to answer, or None, and a `receive` that replays what was read."""
+
+
+class OwnRoutes(Protocol):
+    """The paths that the package answers itself, behind the same checks as the app's."""
+
+    def owns(self, path: str, /) -> bool:
+        """Say whether a plain path is one of them."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, /) -> None:
+        """Answer, as an ASGI application."""
+
+
+class Service(Protocol):
+    """What has to be opened before the first request, and closed after the last."""
+
+    async def start(self, *, lives: bool) -> None:
+        """Open it; `lives` says whether somebody will close it (a lifespan), so that work may go on."""
+
+    async def close(self) -> None:
+        """Finish what has begun, and close it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What the pass does, settled when the app starts: checks and rules in their order."""
 
-    checks: Sequence[InstantCheck] = ()
+    checks: Sequence[InstantCheck | AwaitedCheck] = ()
     rules: Sequence[ResponseRule] = ()
     surroundings: Surroundings = field(default_factory=Surroundings)
     events: Events = field(default_factory=Events)
+    readers: Sequence[BodyReader] = ()
+    own: OwnRoutes | None = None
+    service: Service | None = None
     guards: Sequence[BodyGuard] = field(init=False)
     # Who may refuse a request, by its method: with a body, without one, and of any kind. As bound methods,
     # which are called faster than objects.
@@ -73,7 +111,7 @@ class Plan:
                 check.charge(facts)
 
 
-def _asked(checks: Sequence[InstantCheck], method: str) -> Sequence[Ask]:
+def _asked(checks: Sequence[InstantCheck | AwaitedCheck], method: str) -> Sequence[Ask]:
     asked = (check for check in checks if method not in getattr(check, "indifferent_to", ()))
     return tuple(check.__call__ for check in asked)
 
@@ -99,26 +137,25 @@ class SecurityMiddleware:
     ) -> None:
         self.app = app
         self._make_plan = plan or (lambda: Plan(checks, rules))
-        self._plan: Plan | None = None
+        self._made: Plan | None = None
+        self._plan: Plan | None = None  # made, and its service is open
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    # One function, since a call more is paid for by every request.
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: PLR0912
         """Serve one request, handshake or lifespan."""
         if scope["type"] == "lifespan":
             await self._live(scope, receive, send)
             return
         plan = self._plan
         if plan is None:
-            try:
-                plan = self._start(scope)
-            except ThebesError:
-                facts = RequestFacts(scope, Surroundings())
-                await Exchange((), Events(), facts, scope, send).answer(MISCONFIGURED)
-                raise
+            plan = await self._start_late(scope, send)
         facts = RequestFacts(scope, plan.surroundings)
-        exchange = Exchange(plan.apply, plan.events, facts, scope, send)
+        exchange = Exchange(plan.apply, plan.events, facts, send)
         by_method = plan.with_body if facts.may_have_body else plan.without_body
         for ask in plan.all_checks if facts.is_websocket else by_method.get(facts.method, plan.all_checks):
             reply = ask(facts)
+            if reply is not None and not isinstance(reply, REPLIES):
+                reply = await reply
             if reply is not None and not exchange.offers(reply):
                 plan.charge(facts, ask)
                 await exchange.answer(reply)
@@ -126,8 +163,23 @@ class SecurityMiddleware:
         if facts.may_have_body:
             for guard in plan.guards:
                 receive = guard.guard(facts, receive, exchange.refuse)
+        inner = dict(scope)  # copied whole and added to: two thirds of the price of {**scope, ...}
+        inner[SCOPE_KEY] = facts
+        if facts.app_headers is not None:
+            inner["headers"] = facts.app_headers
+        app: ASGIApp = self.app
+        if plan.own is not None and facts.path is not None and plan.own.owns(facts.path):
+            app = plan.own
+        elif plan.readers and not facts.is_websocket:
+            denial, receive = await _read(plan.readers, facts, receive)
+            if denial is not None:
+                await exchange.answer(denial)
+                return
         try:
-            await self.app({**scope, SCOPE_KEY: facts}, receive, exchange.send)
+            if facts.socket is None:
+                await app(inner, receive, exchange.send)
+            else:
+                await facts.socket(app, inner, receive, exchange.send)
         except Exception:
             if exchange.is_refused:
                 return  # frameworks raise when a client goes away; here it was we who refused
@@ -137,17 +189,46 @@ class SecurityMiddleware:
         if not (exchange.is_started or exchange.is_closed):
             await exchange.finish()
 
+    async def _start_late(self, scope: Scope, send: Send) -> Plan:
+        """Start with the first request, where no lifespan did."""
+        try:
+            return await self._start(scope, lives=False)
+        except ThebesError:
+            facts = RequestFacts(scope, Surroundings())
+            await Exchange((), Events(), facts, send).answer(MISCONFIGURED)
+            raise
+
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def app(inner: Scope, receive: Receive, send: Send) -> None:
             await self.app({**inner, SCOPE_KEY: True}, receive, send)
 
-        await serve_lifespan(app, scope, receive, send, lambda: self._start(scope))
-        if self._plan is not None:
-            self._plan.events.flush()
+        try:
+            await serve_lifespan(app, scope, receive, send, lambda: self._start(scope, lives=True))
+        finally:
+            if self._plan is not None:
+                if self._plan.service is not None:
+                    await self._plan.service.close()
+                self._plan.events.flush()
 
-    def _start(self, scope: Scope) -> Plan:
+    async def _start(self, scope: Scope, *, lives: bool) -> Plan:
         if SCOPE_KEY in scope:
             raise ConfigurationError("this app stands behind two passes: protect or wrap it once")
-        if self._plan is None:
-            self._plan = self._make_plan()
-        return self._plan
+        if self._made is None:
+            self._made = self._make_plan()
+        plan = self._made
+        if plan.service is not None:
+            # Whoever comes first opens it, the others wait for the same.
+            await plan.service.start(lives=lives)
+        self._plan = plan
+        return plan
+
+
+async def _read(
+    readers: Sequence[BodyReader], facts: RequestFacts, receive: Receive
+) -> tuple[Reply | None, Receive]:
+    for reader in readers:
+        if reader.concerns(facts):
+            reply, receive = await reader.read(facts, receive)
+            if reply is not None:
+                return reply, receive
+    return None, receive

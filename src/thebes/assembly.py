@@ -6,28 +6,33 @@ chose is used before it was checked.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
-from thebes.asgi import Plan
+from thebes.asgi import BodyReader, Plan
 from thebes.csrf import CrossOriginProtection
 from thebes.errors import ConfigurationError
 from thebes.events import Events
-from thebes.facts import InstantCheck, Mode, RequestFacts, ResponseRule, Surroundings
+from thebes.facts import AwaitedCheck, InstantCheck, Mode, RequestFacts, ResponseRule, Surroundings
 from thebes.forwarding import Forwarding
+from thebes.guards import AccountDemanded
 from thebes.https.headers import SecurityHeaders, hsts_value
 from thebes.https.hosts import HostCheck, LoopbackOnly
 from thebes.https.origins import CrossOriginFields, CrossOrigins, normal_origin
 from thebes.https.scheme import HttpsOnly
+from thebes.https.signed_in import SignedInFields
 from thebes.paths import RouteTable
 from thebes.ratelimit.check import RateLimits
 from thebes.ratelimit.rules import Rate
 from thebes.settings import Settings
 from thebes.validation.body import BodyLimits
 from thebes.validation.methods import MethodCheck
+
+if TYPE_CHECKING:
+    from thebes.membership import Membership
 
 UNCERTAIN = "a declared proxy named no usable client address, so the proxy itself counts as the client"
 # The hosts of test clients: Starlette's and Django's, Litestar's, and FastAPI's page on async tests.
@@ -37,23 +42,20 @@ PRELOAD_MIN_AGE = timedelta(days=365)
 
 
 def assemble(
-    settings: Settings, routes: RouteTable, events: Events, without: frozenset[str] = frozenset()
+    settings: Settings,
+    routes: RouteTable,
+    events: Events,
+    without: frozenset[str] = frozenset(),
+    membership: Callable[[RateLimits | None], Membership] | None = None,
 ) -> Plan:
-    """Return the plan that the settings describe, minus the checks taken out by name."""
-    surroundings = Surroundings(
-        mode=settings.mode,
-        forwarding=Forwarding(
-            settings.proxies,
-            header=settings.proxy_header,
-            hops=settings.proxy_hops,
-            report=lambda: events.emit("client_uncertain", severity="warning", detail=UNCERTAIN),
-        ),
-        routes=routes,
-        health=settings.health,
-    )
+    """Return the plan that the settings describe, minus the checks taken out by name.
+
+    Args:
+        membership: Makes the accounts, given what limits strangers; None leaves accounts out.
+    """
     hosts = all_hosts(settings)
     cors = CrossOrigins(settings.origins)
-    checks: list[InstantCheck] = [_host_check(settings.mode, hosts), MethodCheck()]
+    checks: list[InstantCheck | AwaitedCheck] = [_host_check(settings.mode, hosts), MethodCheck()]
     if settings.mode is Mode.PRODUCTION:
         public_host = urlsplit(settings.public_url).netloc if settings.public_url else None
         checks.append(HttpsOnly(hosts, public_host))
@@ -67,16 +69,57 @@ def assemble(
             session_cookies=settings.session_cookies,
         )
     )
-    checks.append(rate_limits(settings, routes, events))
+    limits = rate_limits(settings, routes, events)
+    members = None
+    if membership is not None:
+        members = membership(None if "limits" in without else limits)
+        checks.append(members.authentication)
+    checks.append(limits)
+    if settings.require_account:
+        checks.append(
+            AccountDemanded(
+                settings.public,
+                login_url=settings.login_url,
+                owns=None if members is None else members.routes.owns,
+            )
+        )
     rules: list[ResponseRule] = [_header_rule(settings)]
+    if members is not None:
+        rules.append(SignedInFields())
     if settings.origins:
         rules.append(CrossOriginFields(cors))
     return Plan(
         checks=tuple(check for check in checks if check.name not in without),
         rules=tuple(rule for rule in rules if rule.name not in without),
-        surroundings=surroundings,
+        surroundings=_surroundings(settings, routes, events, members),
         events=events,
+        readers=_readers(settings, members, without),
+        own=None if members is None else members.routes,
+        service=members,
     )
+
+
+def _surroundings(
+    settings: Settings, routes: RouteTable, events: Events, members: Membership | None
+) -> Surroundings:
+    return Surroundings(
+        mode=settings.mode,
+        forwarding=Forwarding(
+            settings.proxies,
+            header=settings.proxy_header,
+            hops=settings.proxy_hops,
+            report=lambda: events.emit("client_uncertain", severity="warning", detail=UNCERTAIN),
+        ),
+        routes=routes,
+        health=settings.health,
+        account_of=None if members is None else members.account_of,
+        form_token_of=None if members is None else members.form_token,
+    )
+
+
+def _readers(settings: Settings, members: Membership | None, without: frozenset[str]) -> Sequence[BodyReader]:
+    is_asked_for = settings.csrf_token is not None and not {"csrf", "csrf_token"} & without
+    return (members.form_tokens,) if members is not None and is_asked_for else ()
 
 
 def rate_limits(settings: Settings, routes: RouteTable, events: Events) -> RateLimits:
@@ -117,7 +160,21 @@ def problems_of(settings: Settings, environ: Mapping[str, str], directory: Path)
             problems += error.problems
         except ValueError:
             problems.append("THEBES_SECRET_KEYS is not UTF-8 text: run `thebes secrets init`")
+    if settings.accounts:
+        problems += _missing_for_accounts(settings)
     problems += env_file_problems(directory / ".env")
+    return problems
+
+
+def _missing_for_accounts(settings: Settings) -> list[str]:
+    leave_out = "or leave accounts out: Security(accounts=None)"
+    problems = []
+    if settings.database_url is None:
+        problems.append(
+            f"THEBES_DATABASE_URL is missing: write sqlite:////var/lib/app/thebes.db to .env, {leave_out}"
+        )
+    if settings.mail_url is None:
+        problems.append(f"THEBES_MAIL_URL is missing: write smtps://user:password@host to .env, {leave_out}")
     return problems
 
 
@@ -135,6 +192,8 @@ def own_origins(settings: Settings) -> tuple[str, ...]:
 
 def _contradictions(settings: Settings) -> list[str]:
     problems = []
+    if settings.require_account and not settings.accounts and not settings.session_cookies:
+        problems.append("require_account needs accounts: nobody could ever sign in with accounts=None")
     if settings.hsts_preload and not (
         settings.hsts_include_subdomains and settings.hsts_max_age >= PRELOAD_MIN_AGE
     ):

@@ -63,7 +63,7 @@ class CrossOriginProtection:
         """Judge an unsafe method or a WebSocket handshake (CSR-02, 03, 05, 06, 10)."""
         if facts.is_websocket:
             return None if "csrf" in facts.route.exempt else self._judge_handshake(facts)
-        if facts.method in SAFE_METHODS or facts.headers.get(b"sec-fetch-site") in OWN_SITE:
+        if facts.headers.get(b"sec-fetch-site") in OWN_SITE or facts.method in SAFE_METHODS:
             return None
         if "csrf" in facts.route.exempt:
             return None

@@ -6,14 +6,15 @@ middle of a body drops what the app sends later; and each reply of ours is recor
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from thebes.answers import UNCAUGHT, Rendered, render
 from thebes.events import Events, Outcome, Severity
 from thebes.facts import Answer, Denial, Field, Message, Reply, RequestFacts, Scope, Send
 
+NO_STORE: Field = (b"cache-control", b"no-store")
 # A rule's `__call__`, bound: it is called faster than the object.
-Apply = Callable[[RequestFacts, list[Field], Mapping[bytes, bytes]], None]
+Apply = Callable[[RequestFacts, list[Field]], None]
 
 
 class Exchange:
@@ -25,25 +26,18 @@ class Exchange:
         is_refused: Whether that is so since the pass refused while the app was at work.
     """
 
-    # As class attributes these cost nothing on the requests, nearly all, that never change them.
-    is_started = False
-    is_closed = False
-    is_refused = False
-    _offered: Answer | None = None
+    # One lies on the way of each message: slots are one block of memory, and read the fastest.
+    __slots__ = ("_events", "_facts", "_offered", "_rules", "_send", "is_closed", "is_refused", "is_started")
 
-    def __init__(
-        self,
-        rules: Sequence[Apply],
-        events: Events,
-        facts: RequestFacts,
-        scope: Scope,
-        send: Send,
-    ) -> None:
+    def __init__(self, rules: Sequence[Apply], events: Events, facts: RequestFacts, send: Send) -> None:
         self._rules = rules
         self._events = events
         self._facts = facts
-        self._scope = scope
         self._send = send
+        self._offered: Answer | None = None
+        self.is_started = False
+        self.is_closed = False
+        self.is_refused = False
 
     # A plain function that returns the server's awaitable: a coroutine of our own would cost a layer
     # for every chunk of every body.
@@ -57,7 +51,23 @@ class Exchange:
             return self._before_start(message)
         if self._offered is not None and not _answers(message, self._offered):
             return self.answer(self._offered)
+        if self._facts.renewal is not None:
+            return self._renew_and_send(message)
         return self._send(self._begin(message))
+
+    async def _renew_and_send(self, message: Message) -> None:
+        """Begin the answer with what the renewal of the session adds to it."""
+        self.is_started = True  # a refusal in the middle of the body must not answer too
+        try:
+            renewed = await self._renewed()
+        except BaseException:
+            self.is_started = False  # nothing is sent yet, so there can be an answer still
+            raise
+        await self._send(self._begin(message, renewed))
+
+    async def _renewed(self) -> Sequence[Field]:
+        renewal, self._facts.renewal = self._facts.renewal, None
+        return () if renewal is None else tuple(await renewal())
 
     def _before_start(self, message: Message) -> Awaitable[None]:
         is_refusal = message["type"] == "websocket.close"
@@ -101,7 +111,7 @@ class Exchange:
 
     async def _close_handshake(self, message: Message) -> None:
         """Let an app's refusal of a handshake carry our fields too, where the server can send them."""
-        if _takes_responses(self._scope):
+        if _takes_responses(self._facts.scope):
             await self._deliver(Rendered(403, ((b"content-length", b"0"),), b""))
         else:
             self.is_started = True
@@ -109,26 +119,35 @@ class Exchange:
 
     async def _deliver(self, rendered: Rendered) -> None:
         prefix = ""
-        if self._scope["type"] == "websocket":
-            if not _takes_responses(self._scope):
+        scope = self._facts.scope
+        if scope["type"] == "websocket":
+            if not _takes_responses(scope):
                 # 1008 is "policy violation"; before the handshake servers answer it with 403.
                 await self._send({"type": "websocket.close", "code": 1008})
                 return
             prefix = "websocket."
         headers = list(rendered.headers)
         start = {"type": prefix + "http.response.start", "status": rendered.status}
-        await self._send(self._begin({**start, "headers": headers}))
-        body = b"" if self._scope.get("method") == "HEAD" else rendered.body
+        self.is_started = True
+        renewed = await self._renewed()
+        await self._send(self._begin({**start, "headers": headers}, renewed))
+        body = b"" if scope.get("method") == "HEAD" else rendered.body
         await self._send({"type": prefix + "http.response.body", "body": body})
 
-    def _begin(self, message: Message) -> Message:
+    def _begin(self, message: Message, renewed: Sequence[Field] = ()) -> Message:
         self.is_started = True
         facts = self._facts
+        # Both are copied: an app may send the same message, or the same list of fields, again and again.
         headers = list(message.get("headers", ()))
-        fields: dict[bytes, bytes] = dict(headers)
         for rule in self._rules:
-            rule(facts, headers, fields)
-        return {**message, "headers": headers}
+            rule(facts, headers)
+        if renewed:
+            # No cache may keep an answer that carries somebody's cookies (HTTP-06), whatever the app says.
+            headers = [pair for pair in headers if pair[0].lower() != b"cache-control"]
+            headers += (NO_STORE, *renewed)
+        begun = dict(message)
+        begun["headers"] = headers
+        return begun
 
     def _record(self, reply: Reply) -> None:
         facts = self._facts

@@ -7,10 +7,10 @@ testable as a table, and usable where no HTTP is: in a worker, a command or anot
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from thebes.encoding import random_id
 from thebes.errors import ConfigurationError
@@ -23,6 +23,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 Field = tuple[bytes, bytes]
+ServeSocket = Callable[[ASGIApp, Scope, Receive, Send], Awaitable[None]]
 
 SCOPE_KEY = "thebes"
 # In `scope["extensions"]` of requests to the listener of ours that speaks plain HTTP and only redirects.
@@ -140,12 +141,47 @@ def safe_fields(fields: tuple[Field, ...]) -> tuple[Field, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What stays the same from request to request: mode, proxies, declared routes, health path."""
+    """What stays the same from request to request: mode, proxies, declared routes, health path.
+
+    Attributes:
+        account_of: Reads the account of whoever asks; None where the package serves no accounts.
+        form_token_of: Makes the token for the forms of an answer; None likewise.
+    """
 
     mode: Mode = Mode.PRODUCTION
     forwarding: Forwarding = field(default_factory=Forwarding)
     routes: RouteTable = field(default_factory=RouteTable)
     health: RoutePattern | None = None
+    account_of: Callable[[RequestFacts], Awaitable[Any]] | None = None
+    form_token_of: Callable[[RequestFacts], str] | None = None
+
+
+class SignedInClaims(Protocol):
+    """What is known of whoever is signed in, by the claims of an access token (RFC 9068, 2.2)."""
+
+    @property
+    def sub(self) -> str:
+        """The account's id."""
+
+    @property
+    def sid(self) -> str:
+        """The session's id."""
+
+    @property
+    def auth_time(self) -> float:
+        """When the holder really authenticated last, in seconds since the epoch."""
+
+    @property
+    def amr(self) -> tuple[str, ...]:
+        """How (RFC 8176)."""
+
+    @property
+    def scope(self) -> frozenset[str]:
+        """Granted scopes."""
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Granted roles."""
 
 
 class RequestFacts:
@@ -157,16 +193,32 @@ class RequestFacts:
             Cookie with a semicolon, so that a value meant to be single stops matching anything.
         method: As sent; `GET` for a WebSocket handshake.
         scheme: `http` or `https` as the client used it; None when a declared proxy didn't say it once.
+        known_client: The client, if it was seen lately, else None: `client` always says.
         is_websocket: Whether this is a handshake.
         may_have_body: Whether the message is framed with a body, or framed by HTTP/2 and later.
+        claims: Who asks, once that was found out; None for nobody.
+        credential: What said so.
+        refused_for: Why a credential that came counts for nothing, for guards and logs.
+        refresh_token: The refresh token that came as a cookie, unjudged.
+        app_headers: The request's fields for the app, where it must not see all of them.
+        renewal: Called when the answer begins; returns fields for it.
+        socket: Serves the app's side of a signed-in WebSocket, and closes it when the session ends.
+        form_token: The token of this answer's forms, once one was asked for.
     """
 
     # What is found out when it is asked for. As class attributes they cost nothing on the requests,
     # most of them, that never ask; slots would have to be filled on each.
-    _client: Client | None = None
     _nonce: str | None = None
     _path: str | None = _UNREAD
     _request_id: str | None = None
+    claims: SignedInClaims | None = None
+    credential: Literal["cookie", "bearer"] | None = None
+    refused_for: str | None = None
+    refresh_token: bytes | None = None
+    app_headers: list[Field] | None = None
+    renewal: Callable[[], Awaitable[Iterable[Field]]] | None = None
+    socket: ServeSocket | None = None
+    form_token: str | None = None
 
     def __init__(self, scope: Scope, surroundings: Surroundings) -> None:
         raw = scope["headers"]
@@ -176,9 +228,9 @@ class RequestFacts:
         self.scope = scope
         self.surroundings = surroundings
         self.headers = headers
-        self.is_websocket = scope["type"] == "websocket"
-        self.method: str = "GET" if self.is_websocket else scope["method"]
-        self.scheme = surroundings.forwarding.scheme(scope, headers)
+        self.is_websocket = is_websocket = scope["type"] == "websocket"
+        self.method: str = "GET" if is_websocket else scope["method"]
+        self.scheme, self.known_client = surroundings.forwarding.read(scope, headers)
         self.may_have_body = (
             b"content-length" in headers
             or b"transfer-encoding" in headers
@@ -188,9 +240,9 @@ class RequestFacts:
     @property
     def client(self) -> Client:
         """The client's address, found behind declared proxies only."""
-        if self._client is None:
-            self._client = self.surroundings.forwarding.client(self.scope, self.headers)
-        return self._client
+        if self.known_client is None:
+            self.known_client = self.surroundings.forwarding.client(self.scope, self.headers)
+        return self.known_client
 
     @property
     def path(self) -> str | None:
@@ -245,9 +297,9 @@ class RequestFacts:
         return self._request_id
 
 
-def in_lower_case(fields: Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:
+def in_lower_case(headers: Iterable[Field]) -> Mapping[bytes, bytes]:
     """Return response fields by lower-case name, which ASGI asks for and Django doesn't give."""
-    return {name.lower(): value for name, value in fields.items()}
+    return {name.lower(): value for name, value in headers}
 
 
 def facts_of(scope: Mapping[str, Any]) -> RequestFacts:
@@ -279,6 +331,17 @@ class InstantCheck(Protocol):
         """Return what to answer instead of the app, or None to go on."""
 
 
+class AwaitedCheck(Protocol):
+    """A check that may have to wait, for a store say; it answers at once where it can."""
+
+    @property
+    def name(self) -> str:
+        """The name by which `without`, `exempt` and events speak of it."""
+
+    def __call__(self, facts: RequestFacts, /) -> Reply | Awaitable[Reply | None] | None:
+        """Return what to answer instead of the app, None to go on, or an awaitable of either."""
+
+
 class ResponseRule(Protocol):
     """A rule about the fields of every answer, denials and errors too."""
 
@@ -286,8 +349,8 @@ class ResponseRule(Protocol):
     def name(self) -> str:
         """The name by which `without` speaks of it."""
 
-    def __call__(self, facts: RequestFacts, headers: list[Field], fields: Mapping[bytes, bytes], /) -> None:
-        """Change `headers` in place; `fields` are the same by name, in the case that the app wrote."""
+    def __call__(self, facts: RequestFacts, headers: list[Field], /) -> None:
+        """Change the fields of the answer in place; names stand in the case that the app wrote."""
 
 
 @runtime_checkable

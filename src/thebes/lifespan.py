@@ -6,24 +6,22 @@ The pass checks its settings when the server says `lifespan.startup`. Apps that 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from thebes.errors import ThebesError
 from thebes.facts import ASGIApp, Message, Receive, Scope, Send
 
 
 async def serve_lifespan(
-    app: ASGIApp, scope: Scope, receive: Receive, send: Send, start: Callable[[], object]
+    app: ASGIApp, scope: Scope, receive: Receive, send: Send, start: Callable[[], Awaitable[object]]
 ) -> None:
     """Run `start` at startup, then the app's own lifespan, if it has one."""
     try:
-        start()
+        await start()
     except Exception as error:
         await receive()
         await send({"type": "lifespan.startup.failed", "message": _message(error)})
-        if isinstance(error, ThebesError):
-            return  # the message says all that the user can mend
-        raise
+        raise  # servers keep quiet about it by now, and test clients would wait for ever
     talk = _Talk(receive, send)
     try:
         await app(scope, talk.receive, talk.send)

@@ -111,15 +111,28 @@ class RouteTable:
 
     def __init__(self) -> None:
         self.is_empty = True
+        self._is_settled = False
         self._exact: dict[tuple[str, str], RouteOptions] = {}
         self._below: dict[tuple[str, str], RouteOptions] = {}
 
     def declare(self, pattern: RoutePattern, **changes: Any) -> None:
-        """Add options to a pattern, beside those it already has."""
+        """Add options to a pattern, beside those it already has.
+
+        Raises:
+            ConfigurationError: The app has started, and its checks are made for what was declared by then.
+        """
+        if self._is_settled:
+            raise ConfigurationError(
+                f"{pattern} is declared after the app has started; do it where it is made"
+            )
         self.is_empty = False
         table = self._exact if pattern.is_exact else self._below
         key = pattern.method, pattern.path.removesuffix("*")
         table[key] = replace(table.get(key, DEFAULT_ROUTE), **changes)
+
+    def settle(self) -> None:
+        """Take no more declarations: the app starts."""
+        self._is_settled = True
 
     def exempt(self, pattern: RoutePattern, check: str, reason: str) -> None:
         """Take one route, byte for byte, out of one check."""

@@ -6,14 +6,16 @@ goes around the whole stack, at the moment when it is built.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from thebes.answers import UNCAUGHT, render
 from thebes.asgi import Plan, SecurityMiddleware
+from thebes.encoding import random_id
 from thebes.errors import ConfigurationError
 from thebes.events import Events
 from thebes.facts import ASGIApp, Mode, Receive, Scope, Send, facts_of
+from thebes.guards import Denied, answer_denied
 from thebes.settings import Settings
 
 _MARK = "_thebes_security"
@@ -39,6 +41,8 @@ def protect(app: Any, plan: Callable[[], Plan], owner: object) -> None:
             handlers = getattr(part, "exception_handlers", None)
             if isinstance(handlers, dict) and Exception not in handlers and 500 not in handlers:
                 handlers[Exception] = answer_uncaught
+            if isinstance(handlers, dict):
+                handlers.setdefault(Denied, answer_denied)
         middleware = SecurityMiddleware(_not_built_yet, plan=lambda: start(middleware))
         return middleware
 
@@ -69,6 +73,50 @@ def is_protected(app: Any) -> bool:
 def owner_of(app: Any) -> Any:
     """Return the Security that protects this app, or None."""
     return getattr(app, _MARK, None)
+
+
+def refuse_collisions(app: Any, paths: Mapping[str, Iterable[str]]) -> None:
+    """Refuse an app that has a route of its own where the package's accounts are.
+
+    Routes that take any path there, such as a page for whatever isn't found, don't count.
+
+    Args:
+        paths: The package's own, each with its methods.
+
+    Raises:
+        ConfigurationError: A route of the app would never be reached.
+    """
+    routes = getattr(getattr(app, "router", None), "routes", ())
+    taken = [path for path, methods in paths.items() if _has_route(routes, path, methods)]
+    if taken:
+        raise ConfigurationError(
+            f"the app has a route at {', '.join(taken)}, where accounts are served: leave them out with "
+            "Security(accounts=None), or move them with accounts_prefix='/accounts'"
+        )
+
+
+def _has_route(routes: Iterable[Any], path: str, methods: Iterable[str]) -> bool:
+    for method in methods:
+        found = _route_for(routes, _request(method, path))
+        if found is not None and found is not _route_for(routes, _request(method, f"{path}-{random_id()}")):
+            return True
+    return False
+
+
+def _route_for(routes: Iterable[Any], scope: Scope) -> Any:
+    """Return the innermost route that would take a request, or None."""
+    for route in routes:
+        match, inner = route.matches(scope) if hasattr(route, "matches") else (None, {})
+        if match is not None and match.name != "NONE":
+            below = getattr(route, "routes", None)
+            found = _route_for(below, {**scope, **inner}) if below else route
+            if found is not None:
+                return found
+    return None
+
+
+def _request(method: str, path: str) -> Scope:
+    return {"type": "http", "method": method, "path": path, "root_path": "", "headers": [], "app": None}
 
 
 def close_for_production(app: Any, settings: Settings, events: Events) -> None:

@@ -18,10 +18,23 @@ from thebes.forwarding import Forwarding, ProxyHeader
 from thebes.names import CHECK_NAMES, EXEMPTIBLE
 from thebes.paths import RoutePattern, RouteTable
 from thebes.secret import Secret
-from thebes.settings import READERS, ContentPolicy, Settings, read_value
+from thebes.settings import (
+    READERS,
+    ContentPolicy,
+    FormCheck,
+    HashPreset,
+    RevocationCheck,
+    SameSite,
+    Settings,
+    SigningAlgorithm,
+    read_value,
+)
 from thebes.validation.body import parse_codings, parse_size
 
 if TYPE_CHECKING:
+    from thebes.accounts.hooks import Given, Hooks
+    from thebes.membership import Membership
+    from thebes.ratelimit.check import RateLimits
     from thebes.ratelimit.rules import Rule
 
     Limits = Rule | str | Iterable[Rule | str]
@@ -59,6 +72,27 @@ class Security:
         hsts_include_subdomains: Whether HSTS holds for every subdomain too (default no).
         hsts_preload: Whether the domain may be put on browsers' lists (default no).
         docs: Whether FastAPI's documentation pages and schema stay open in production (default no).
+        accounts: None leaves the package's own accounts out; keys, limits and checks stay.
+        accounts_prefix: Where accounts are served (default `/auth`).
+        database_url: Where accounts last: `sqlite:///thebes.db`. Needed in production.
+        mail_url: Who takes mails: `smtps://user:password@host`. Needed in production.
+        mail_from: Whom mails are from (default no-reply at the public host).
+        mail_templates: A directory of mail templates that replace ours.
+        passwords: What a hash costs: `64MiB` (default, OWASP's second choice doubled) or `19MiB` (its floor).
+        pepper: Whether a key outside the database goes into each hash (default no).
+        access_lifetime: Of an access token (default 10 minutes, at most 60; RFC 9700).
+        leeway: How far clocks may differ (default 30 seconds, at most 60).
+        session_lifetime: Of a session, whatever the activity (default 30 days, NIST SP 800-63B-4).
+        session_idle: Unused for longer, it ends (default 7 days).
+        refresh_grace: How long a replaced refresh token is still answered (default 30 seconds; 0 is strict).
+        signing: Algorithm of bearer tokens: `ES256` (default) or `EdDSA`.
+        revocation: `list` (default), or `store`, which asks it on each request.
+        cookie_namespace: Appended to the cookies' names, for several services on one host.
+        same_site: `lax` (default), or `strict`, which signs out whoever follows a link to you.
+        csrf_token: `forms` or `always`: which of the app's own routes need a form token (default none).
+        require_account: Whether every route but the `public` ones needs somebody signed in (default no).
+        public: Routes that don't: `GET /`, `GET /assets/*`.
+        login_url: Where a browser's navigation is sent then, such as `/login`.
         insecure_debug: Whether an app may run with `debug=True` in production (default no).
         events: Where security events go; the logger `thebes.events` by default.
 
@@ -86,16 +120,40 @@ class Security:
         hsts_include_subdomains: bool | None = None,
         hsts_preload: bool | None = None,
         docs: bool | None = None,
+        accounts: Literal[True] | None = True,
+        accounts_prefix: str | None = None,
+        database_url: Secret | str | None = None,
+        mail_url: Secret | str | None = None,
+        mail_from: str | None = None,
+        mail_templates: Path | str | None = None,
+        passwords: HashPreset | None = None,
+        pepper: bool | None = None,
+        access_lifetime: timedelta | int | None = None,
+        leeway: timedelta | int | None = None,
+        session_lifetime: timedelta | int | None = None,
+        session_idle: timedelta | int | None = None,
+        refresh_grace: timedelta | int | None = None,
+        signing: SigningAlgorithm | None = None,
+        revocation: RevocationCheck | None = None,
+        cookie_namespace: str | None = None,
+        same_site: SameSite | None = None,
+        csrf_token: FormCheck | None = None,
+        require_account: bool | None = None,
+        public: Iterable[str] | str | None = None,
+        login_url: str | None = None,
         insecure_debug: bool | None = None,
         events: Events | None = None,
     ) -> None:
         given = {name: value for name, value in locals().items() if name in READERS and value is not None}
+        given["accounts"] = accounts is not None
         # Read now, so that a mistake is shown where it was typed.
         self._keywords = {name: read_value(name, value) for name, value in given.items()}
         Forwarding(self._keywords.get("proxies", ()), hops=self._keywords.get("proxy_hops", 1))
         self._routes = RouteTable()
         self._without: frozenset[str] = frozenset()
         self.events = events or Events()
+        self._hooks: Hooks | None = None
+        self._membership: Membership | None = None
 
     def protect(self, app: App) -> App:
         """Put a FastAPI or Starlette app behind the pass, in place, and return it.
@@ -141,7 +199,7 @@ class Security:
             cost: How many times a request counts.
 
         Raises:
-            ConfigurationError: No route, no size, or a coding that can't be counted.
+            ConfigurationError: No route, no size, a coding that can't be counted, or an app that has started.
         """
         declared: dict[str, Any] = {
             "body_limit": None if body_limit is None else parse_size(body_limit),
@@ -212,6 +270,51 @@ class Security:
         """The names of the checks that were taken out by `without`."""
         return self._without
 
+    def on(self, event: str) -> Callable[[Given], Given]:
+        """Register a handler for what happens to accounts, called at least once, after it has happened.
+
+        Sync handlers run in a thread. A handler that raises is called again later.
+
+        Args:
+            event: `registered`, `signed_in`, `deleted` and others; see docs/mail.md.
+
+        Raises:
+            ConfigurationError: There is no such event.
+        """
+        from thebes.accounts.hooks import Hooks  # noqa: PLC0415 - most apps register none
+
+        if self._hooks is None:
+            self._hooks = Hooks()
+        return self._hooks.on(event)
+
+    @property
+    def membership(self) -> Membership:
+        """The accounts of this process, once the app has started.
+
+        Raises:
+            ConfigurationError: It hasn't, or accounts are left out.
+        """
+        if self._membership is None:
+            raise ConfigurationError("there are no accounts yet: the app hasn't started, or accounts=None")
+        return self._membership
+
+    def _join(self, limits: RateLimits | None) -> Membership:
+        from thebes.accounts.hooks import Hooks  # noqa: PLC0415
+        from thebes.membership import Membership, Surroundings  # noqa: PLC0415
+
+        if self._hooks is None:
+            self._hooks = Hooks()
+        around = Surroundings(
+            settings=self.settings(),
+            events=self.events,
+            hooks=self._hooks,
+            directory=Path.cwd(),
+            budget=limits,
+            workers=max(1, int(os.environ.get("WEB_CONCURRENCY") or "1")),
+        )
+        self._membership = Membership(around)
+        return self._membership
+
     def _plan_for(self, app: Any) -> Callable[[], Plan]:
         def plan() -> Plan:
             # The rooms are loaded when the app starts: importing a module that builds a Security is quick.
@@ -224,6 +327,11 @@ class Security:
                 raise ConfigurationError(*problems)
             hide_queries()
             protection.close_for_production(app, settings, self.events)
-            return assemble(settings, self._routes, self.events, self._without)
+            membership = self._join if settings.accounts else None
+            self._routes.settle()
+            made = assemble(settings, self._routes, self.events, self._without, membership)
+            if settings.accounts:
+                protection.refuse_collisions(app, self.membership.routes.paths)
+            return made
 
         return plan

@@ -8,6 +8,7 @@ The order: keyword of `Security(...)`, environment (`THEBES_HOSTS`), a file that
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
     from thebes.ratelimit.rules import Rule
 
 ContentPolicy = Literal["report", "strict"]
+SameSite = Literal["lax", "strict"]
+SigningAlgorithm = Literal["ES256", "EdDSA"]
+HashPreset = Literal["64MiB", "19MiB", "test"]
+FormCheck = Literal["forms", "always"]
+RevocationCheck = Literal["list", "store"]
 DEFAULT = "default"
 KEYWORD = "keyword"
 
@@ -53,6 +59,27 @@ class Settings:
         hsts_include_subdomains: Whether that holds for every subdomain too.
         hsts_preload: Whether the domain may be put on browsers' lists.
         docs: Whether FastAPI's interactive documentation and schema are open in production.
+        accounts: Whether the package serves accounts below `accounts_prefix`.
+        accounts_prefix: Where.
+        database_url: Where accounts and sessions last: `sqlite:///thebes.db`.
+        mail_url: Who takes mails: `smtps://user:password@host`.
+        mail_from: Whom mails are from; no-reply at the public host if None.
+        mail_templates: A directory of templates that replace ours.
+        passwords: What a hash costs (PWD-12).
+        pepper: Whether a key outside the database goes into each hash (PWD-19).
+        access_lifetime: Of an access token (TOK-14: at most 60 minutes).
+        leeway: How far clocks may differ (TOK-13: at most 60 seconds).
+        session_lifetime: Of a session, whatever the activity (TOK-22).
+        session_idle: Unused for longer, a session ends (TOK-23).
+        refresh_grace: How long a replaced refresh token is still answered (TOK-21: 0 to 30 seconds).
+        signing: The algorithm of bearer tokens (TOK-08).
+        revocation: Whether ended sessions are known by a list, or asked of the store on each request.
+        cookie_namespace: Appended to the cookies' names, for several services on one host.
+        same_site: Of the session's cookies (TOK-30).
+        csrf_token: Which of the app's own routes need a form token (CSR-04); None for none.
+        require_account: Whether every route but the public ones needs somebody signed in.
+        public: The routes that don't, plain paths, exact or with a final `/*`.
+        login_url: Where a browser's navigation is sent then.
         insecure_debug: Whether an app may show tracebacks to clients in production.
     """
 
@@ -74,6 +101,27 @@ class Settings:
     hsts_include_subdomains: bool = False
     hsts_preload: bool = False
     docs: bool = False
+    accounts: bool = True
+    accounts_prefix: str = "/auth"
+    database_url: Secret | None = None
+    mail_url: Secret | None = None
+    mail_from: str | None = None
+    mail_templates: Path | None = None
+    passwords: HashPreset = "64MiB"
+    pepper: bool = False
+    access_lifetime: timedelta = timedelta(minutes=10)
+    leeway: timedelta = timedelta(seconds=30)
+    session_lifetime: timedelta = timedelta(days=30)
+    session_idle: timedelta = timedelta(days=7)
+    refresh_grace: timedelta = timedelta(seconds=30)
+    signing: SigningAlgorithm = "ES256"
+    revocation: RevocationCheck = "list"
+    cookie_namespace: str = ""
+    same_site: SameSite = "lax"
+    csrf_token: FormCheck | None = None
+    require_account: bool = False
+    public: tuple[RoutePattern, ...] = ()
+    login_url: str | None = None
     insecure_debug: bool = False
     origin: Mapping[str, str] = field(default_factory=dict)
 
@@ -100,7 +148,7 @@ class Settings:
             origin[name] = DEFAULT
             if name in keywords:
                 values[name], origin[name] = keywords[name], KEYWORD
-            elif name.startswith("insecure_"):
+            elif name.startswith("insecure_") or name in _KEYWORD_ONLY:
                 continue
             elif (found := sources.find(f"THEBES_{name.upper()}")) is not None:
                 values[name], origin[name] = read_value(name, found.text), found.origin
@@ -196,6 +244,16 @@ def _choice(value: str, kind: Any) -> Any:
     return value
 
 
+def _prefix(value: str) -> str:
+    if not re.fullmatch(r"(/[A-Za-z0-9_-]+)+", value):
+        raise ConfigurationError(f"{value!r} is no plain path such as /auth")
+    return value
+
+
+def _patterns(value: str | Iterable[str]) -> tuple[RoutePattern, ...]:
+    return tuple(RoutePattern.parse(name) for name in _names(value))
+
+
 def _secret(value: Secret | str) -> Secret:
     return value if isinstance(value, Secret) else Secret(value)
 
@@ -219,7 +277,30 @@ READERS: Mapping[str, Callable[[Any], Any]] = {
     "hsts_include_subdomains": _flag,
     "hsts_preload": _flag,
     "docs": _flag,
+    "accounts": _flag,
+    "accounts_prefix": _prefix,
+    "database_url": _secret,
+    "mail_url": _secret,
+    "mail_from": str,
+    "mail_templates": Path,
+    "passwords": lambda value: _choice(value, HashPreset),
+    "pepper": _flag,
+    "access_lifetime": _duration,
+    "leeway": _duration,
+    "session_lifetime": _duration,
+    "session_idle": _duration,
+    "refresh_grace": _duration,
+    "signing": lambda value: _choice(value, SigningAlgorithm),
+    "revocation": lambda value: _choice(value, RevocationCheck),
+    "cookie_namespace": str,
+    "same_site": lambda value: _choice(value, SameSite),
+    "csrf_token": lambda value: _choice(value, FormCheck),
+    "require_account": _flag,
+    "public": _patterns,
+    "login_url": str,
     "insecure_debug": _flag,
 }
 # A secret in pyproject.toml is a secret in git; a switch there would travel into every deployment.
-_NEVER_IN_A_FILE_OF_THE_PROJECT = ("secret_keys", "insecure_debug")
+_NEVER_IN_A_FILE_OF_THE_PROJECT = ("secret_keys", "database_url", "mail_url", "insecure_debug")
+# What opens or closes the app is said in its code, where reviewers see it.
+_KEYWORD_ONLY = ("accounts", "require_account", "public")

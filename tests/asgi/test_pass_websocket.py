@@ -27,7 +27,7 @@ class Stamp:
 
     name = "stamp"
 
-    def __call__(self, facts, headers, fields):
+    def __call__(self, facts, headers):
         headers.append((b"x-stamp", b"1"))
 
 

@@ -42,7 +42,7 @@ PROTECTION = {
     "bookshop": Protection(),
     "ticker": Protection(),
     "warehouse": Protection({"health": "GET /healthz"}, root_path="/v1"),
-    "members": Protection(),
+    "members": Protection({"accounts_prefix": "/accounts"}),
     "vault": Protection(routes={"PUT /files/*": {"body_limit": "8MiB"}}),
     "almanac": Protection(by="wrap", lifespan="auto"),
     "notebook": Protection(by="wrap"),

@@ -29,7 +29,7 @@ def answered(*own: tuple[str, str], csp: Any = "report", mode: Mode = Mode.PRODU
     """The fields of an answer after the rule, over https unless the scope says otherwise."""
     rule = SecurityHeaders(mode=mode, hsts=HSTS.encode(), csp=csp)
     headers = [(name.encode(), value.encode("latin-1")) for name, value in own]
-    rule(request_facts(**{"scheme": "https", **scope}), headers, {n.lower(): v for n, v in headers})
+    rule(request_facts(**{"scheme": "https", **scope}), headers)
     return [(name.decode(), value.decode("latin-1")) for name, value in headers]
 
 
@@ -55,6 +55,10 @@ class TestEveryAnswer:
         assert every(fields, "cross-origin-opener-policy") == ["same-origin-allow-popups"]
         assert len(every(fields, "content-security-policy-report-only")) == 1
 
+    @pytest.mark.parametrize("name", ["content-type", "Content-Type", "CONTENT-TYPE"])
+    def test_is_html_in_whatever_case_the_name_of_the_field_is_written(self, name):
+        assert every(answered((name, "text/html")), "x-frame-options") == ["SAMEORIGIN"]
+
     @pytest.mark.parametrize("kind", ["application/json", "text/plain", "application/xml"])
     def test_that_is_not_does_not(self, kind):
         fields = answered(("content-type", kind))
@@ -77,21 +81,21 @@ class TestEveryAnswer:
                         "strict-transport-security",
                         "vary",
                     ]
-                ),
+                ).flatmap(lambda name: st.sampled_from([name, name.title(), name.upper()])),
                 st.sampled_from(["text/html", "DENY", "default-src 'self'", "", "own"]),
             ),
-            unique_by=lambda field: field[0],
+            unique_by=lambda field: field[0].lower(),
         ),
         st.sampled_from(Mode),
         st.sampled_from(["http", "https"]),
     )
-    def test_keeps_what_the_app_has_set_and_has_no_field_twice(self, own, mode, scheme):
+    def test_keeps_what_the_app_has_set_and_has_no_field_twice_in_any_case(self, own, mode, scheme):
         fields = answered(*own, mode=mode, scheme=scheme)
         kept = [field for field in fields if field in own]
         hsts = "strict-transport-security"
         allowed = mode is Mode.PRODUCTION and scheme == "https"
-        assert kept == [field for field in own if allowed or field[0] != hsts]
-        names = [name for name, _ in fields if name != "content-security-policy"]
+        assert kept == [field for field in own if allowed or field[0].lower() != hsts]
+        names = [name.lower() for name, _ in fields if name.lower() != "content-security-policy"]
         assert len(names) == len(set(names))
         assert len(every(fields, hsts)) == (1 if allowed else 0)
 

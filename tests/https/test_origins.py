@@ -39,7 +39,7 @@ def fields_for(origin: str | None, own: list[tuple[str, str]] | None = None) -> 
     """The fields of an answer to a request of this origin, after the rule; `own` are the app's."""
     headers = [(name.encode(), value.encode()) for name, value in own or []]
     facts = request_facts(headers={"origin": origin})
-    CrossOriginFields(CORS)(facts, headers, dict(headers))
+    CrossOriginFields(CORS)(facts, headers)
     return [(name.decode(), value.decode()) for name, value in headers]
 
 

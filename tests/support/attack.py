@@ -182,7 +182,8 @@ def in_mode(mode: str) -> Iterator[pytest.MonkeyPatch]:
     with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
         patch.chdir(directory)
         patch.setenv("THEBES_ENV", mode)
-        patch.setenv("THEBES_SECRET_KEYS", strong_keys())
+        for name, value in needed_in_production().items():
+            patch.setenv(name, value)
         yield patch
 
 
@@ -195,6 +196,15 @@ def unseen_address() -> str:
 def named_client(address: str | None = None) -> list[tuple[str, str]]:
     """Return the field by which a declared proxy names a client; one that is unseen if None."""
     return [("X-Forwarded-For", address or unseen_address())]
+
+
+def needed_in_production() -> dict[str, str]:
+    """Return settings without which nothing starts in production: fresh keys, a store, a mail server."""
+    return {
+        "THEBES_SECRET_KEYS": strong_keys(),
+        "THEBES_DATABASE_URL": "sqlite:///accounts.db",
+        "THEBES_MAIL_URL": "smtps://localhost",
+    }
 
 
 def strong_keys() -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import httpx2
 
-from attack import strong_keys
+from attack import needed_in_production
 from live import eventually
 
 APP = """
@@ -45,7 +45,7 @@ _LISTENER = re.compile(r"^  (?:(\S+):(\d+)|(\S+))  (?:https|plain HTTP|redirects
 
 def environment(**more: str) -> dict[str, str]:
     """Return the environment of a deployment that has what production needs."""
-    return {"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1", "THEBES_SECRET_KEYS": strong_keys()} | more
+    return {"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1"} | needed_in_production() | more
 
 
 def serve_to_the_end(project: Path, *options: str, **more: str) -> subprocess.CompletedProcess[str]:

@@ -9,7 +9,9 @@ import typer
 
 from thebes import __version__
 from thebes.cli.audit import audit
+from thebes.cli.db import db
 from thebes.cli.dev import dev
+from thebes.cli.passwords import passwords
 from thebes.cli.secrets import secrets
 from thebes.cli.serve import serve
 from thebes.errors import ThebesError
@@ -25,6 +27,8 @@ app.command()(dev)
 app.command()(serve)
 app.command()(audit)
 app.add_typer(secrets, name="secrets")
+app.add_typer(db, name="db")
+app.add_typer(passwords, name="passwords")
 
 
 def _print_version(asked: bool) -> None:

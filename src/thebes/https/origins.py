@@ -9,7 +9,7 @@ Sources: Fetch standard (CORS protocol); ASVS 3.4.2.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import timedelta
 
 from thebes.errors import ConfigurationError
@@ -57,9 +57,9 @@ class CrossOrigins:
             fields.append((b"access-control-allow-headers", asked))
         return Answer(204, tuple(fields), unless=ALLOW_ORIGIN)
 
-    def add_fields(self, facts: RequestFacts, headers: list[Field], fields: Mapping[bytes, bytes]) -> None:
+    def add_fields(self, facts: RequestFacts, headers: list[Field]) -> None:
         """Name the origin if it is configured and the app has not answered for itself."""
-        fields = in_lower_case(fields)
+        fields = in_lower_case(headers)
         varies_by = {name.strip() for name in fields.get(b"vary", b"").lower().split(b",")}
         if varies_by.isdisjoint((b"origin", b"*")):
             headers.append(VARY_ORIGIN)
@@ -77,9 +77,9 @@ class CrossOriginFields:
     def __init__(self, origins: CrossOrigins) -> None:
         self._origins = origins
 
-    def __call__(self, facts: RequestFacts, headers: list[Field], fields: Mapping[bytes, bytes]) -> None:
+    def __call__(self, facts: RequestFacts, headers: list[Field]) -> None:
         """Add the CORS fields, to denials too: a script may read why it was refused."""
-        self._origins.add_fields(facts, headers, fields)
+        self._origins.add_fields(facts, headers)
 
 
 def normal_origin(origin: str) -> str:

@@ -68,6 +68,10 @@ def run(
     certificate = ensure_local_certificate(ensure_project_state(Path.cwd()))
     sockets = bind_tcp(LOOPBACK[host], port)
     url = f"https://{f'[{host}]' if ':' in host else host}:{sockets[0].getsockname()[1]}"
+    # Links in mails lead to this server, and two servers on this machine don't share cookies, which know
+    # no ports. A value in .env or the project's file is that of another place.
+    os.environ.setdefault("THEBES_PUBLIC_URL", url)
+    os.environ.setdefault("THEBES_COOKIE_NAMESPACE", str(sockets[0].getsockname()[1]))
     announce(url, certificate)
     sys.path.insert(0, str(directory))  # a child process inherits it
     gate = Gate(

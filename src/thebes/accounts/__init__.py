@@ -1,0 +1,1 @@
+"""Accounts: registering, signing in, sessions, and the mails and hooks that follow a change."""

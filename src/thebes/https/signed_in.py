@@ -1,0 +1,25 @@
+"""Response fields on answers to somebody who is signed in: for them alone, and for no other site.
+
+Sources: HTTP-05, HTTP-06; ASVS 5.0.0, 14.3.2; OWASP HTTP Headers (Cross-Origin-Resource-Policy).
+"""
+
+from __future__ import annotations
+
+from thebes.facts import Field, RequestFacts
+
+WANTED: tuple[Field, ...] = (
+    (b"cache-control", b"no-store"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+
+
+class SignedInFields:
+    """Keep an answer to a signed-in request out of caches and other sites, unless the app says otherwise."""
+
+    name = "headers"
+
+    def __call__(self, facts: RequestFacts, headers: list[Field]) -> None:
+        """Add what the app didn't set itself."""
+        if facts.claims is not None:
+            given = {name.lower() for name, _ in headers}
+            headers += [field for field in WANTED if field[0] not in given]

@@ -1,0 +1,94 @@
+"""What accounts stand on, as the settings and the mode choose it: keys, a store, who takes mails.
+
+Production has what was set for it. Development makes its own on first use and keeps it in `.thebes/`; test
+mode keeps everything in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from thebes.accounts.mail import Mailer, Sender
+from thebes.accounts.outbox import Mailbox, Outbox
+from thebes.accounts.smtp import SmtpMailer, SmtpServer
+from thebes.errors import ConfigurationError
+from thebes.facts import Mode
+from thebes.secret import Secret
+from thebes.secrets.project import development_keys, ensure_project_state
+from thebes.secrets.strength import SecretKey, parse_secret_keys
+from thebes.settings import Settings
+from thebes.stores.memory import MemoryStore
+from thebes.stores.sqlite import SQLiteStore
+from thebes.stores.store import Store
+
+TEST_ISSUER = "https://testserver"
+DEVELOPMENT_ISSUER = "https://localhost"
+TEST_KEY = SecretKey("test", Secret(b"for tests only, and known to all"))
+
+
+def secret_keys_of(settings: Settings, directory: Path) -> Sequence[SecretKey]:
+    """Return the master keys: those that are set, else development's own or the test key."""
+    if settings.secret_keys is not None:
+        return parse_secret_keys(settings.secret_keys.reveal_text())
+    if settings.mode is Mode.TEST:
+        return (TEST_KEY,)
+    return parse_secret_keys(development_keys(ensure_project_state(directory)))
+
+
+def open_store(settings: Settings, directory: Path, workers: int) -> Store:
+    """Return the store that the settings name, not opened yet.
+
+    Raises:
+        ConfigurationError: It can't be shared by so many workers, or isn't known.
+    """
+    if settings.mode is Mode.TEST and settings.database_url is None:
+        return MemoryStore()
+    if settings.database_url is None:
+        return SQLiteStore(ensure_project_state(directory) / "thebes.db")
+    path = sqlite_path(settings.database_url.reveal_text())
+    if path is None and workers > 1:
+        raise ConfigurationError("database_url names memory, which several workers can't share")
+    return MemoryStore() if path is None else SQLiteStore(directory / path)
+
+
+def sqlite_path(url: str) -> Path | None:
+    """Return the file that a database URL names, or None for memory.
+
+    Raises:
+        ConfigurationError: It is none of the known kinds.
+    """
+    if url == "memory:":
+        return None
+    scheme, separator, path = url.partition(":///")
+    if scheme == "sqlite" and separator and path:
+        return Path(path)
+    raise ConfigurationError(
+        "database_url can't be read: write sqlite:///thebes.db or sqlite:////var/lib/..."
+    )
+
+
+def issuer_of(settings: Settings) -> str:
+    """Return the name under which this service makes tokens, and where its links lead."""
+    if settings.public_url is not None:
+        return settings.public_url
+    if settings.mode is Mode.PRODUCTION:
+        return f"https://{settings.hosts[0]}"
+    return TEST_ISSUER if settings.mode is Mode.TEST else DEVELOPMENT_ISSUER
+
+
+def mailer_for(settings: Settings, directory: Path, issuer: str) -> Mailer:
+    """Return who takes mails: a server, development's outbox, or a mailbox in tests."""
+    if settings.mode is Mode.TEST and settings.mail_url is None:
+        return Mailbox()
+    sender = Sender.parse(settings.mail_from) if settings.mail_from else Sender.of(issuer)
+    if settings.mail_url is None:
+        return Outbox(ensure_project_state(directory) / "outbox", sender=sender)
+    return SmtpMailer(SmtpServer.parse(settings.mail_url), sender=sender)
+
+
+def context_words(settings: Settings) -> Sequence[str]:
+    """Return the words that are no good as a password of this service (PWD-08)."""
+    hosts = (*settings.hosts, *((urlsplit(settings.public_url).netloc,) if settings.public_url else ()))
+    return tuple(host.partition(":")[0] for host in hosts)
