@@ -14,6 +14,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
+from thebes.accounts.administration import Administration
 from thebes.accounts.calls import binding_of_nobody, presession_of
 from thebes.accounts.credentials import Credentials
 from thebes.accounts.hooks import Hooks
@@ -49,13 +50,16 @@ from thebes.tokens.bearer_tokens import BearerTokens
 from thebes.tokens.circumstances import Circumstances, circumstances_of
 from thebes.tokens.cookie_jar import CookieJar
 from thebes.tokens.cookie_tokens import CookieTokens
+from thebes.tokens.jws import Algorithm
+from thebes.tokens.key_rotation import KeyRotation
 from thebes.tokens.refresh import RefreshTokens
 from thebes.tokens.revocations import Revocations
-from thebes.tokens.signing_keys import SigningKeys
+from thebes.tokens.signing_keys import RELOAD_INTERVAL, SigningKeys
+from thebes.tokens.sockets import OpenSockets
 
 # How often what nobody needs any more is deleted (LOG-09), and signing keys are read anew.
 PURGE_INTERVAL = timedelta(minutes=5)
-KEY_INTERVAL = timedelta(minutes=1)
+KEY_INTERVAL = RELOAD_INTERVAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +93,7 @@ class Membership:
         routes: The package's own paths.
         sign_ins: The service behind them, for commands and handlers.
         credentials: Likewise.
+        administration: The operator's verbs.
         passwords: Hashes passwords.
         mailer: Who sends mails; a `Mailbox` in tests.
         runner: Works off mails and hooks.
@@ -102,8 +107,11 @@ class Membership:
         self._events = events
         self._directory = around.directory
         keyring = Keyring(secret_keys_of(settings, around.directory))
+        self._keyring = keyring
+        self._algorithm: Algorithm = settings.signing
         self._reports = Reports(events, partial(keyring.digest, Purpose.EVENTS))
         self._sign_out_path = f"{settings.accounts_prefix}/logout"
+        self.public_url = issuer_of(settings)
         self.store = open_store(settings, around.directory, around.workers)
         issuer = issuer_of(settings)
         self._join_tokens(settings, keyring, issuer)
@@ -119,7 +127,10 @@ class Membership:
         self.jar = CookieJar(namespace=settings.cookie_namespace, same_site=settings.same_site)
         self.csrf = CsrfTokens(BoundKeys(keyring, Purpose.CSRF))
         self.signing_keys = SigningKeys(
-            self.store.keys, BoundKeys(keyring, Purpose.SIGNING_KEYS), algorithm=settings.signing
+            self.store.keys,
+            BoundKeys(keyring, Purpose.SIGNING_KEYS),
+            algorithm=settings.signing,
+            report=self._reports.signing_key,
         )
         self._cookie_tokens = CookieTokens(
             BoundKeys(keyring, Purpose.TOKEN_SIGNING),
@@ -175,6 +186,9 @@ class Membership:
             notices=self._notices,
             events=self._events,
         )
+        self.administration = Administration(
+            store=self.store, passwords=self.passwords, notices=self._notices, events=self._events
+        )
         self.credentials = Credentials(
             store=self.store,
             passwords=self.passwords,
@@ -201,6 +215,7 @@ class Membership:
             circumstances=self.circumstances,
             told=self._reports.token,
             asks_store=settings.revocation == "store",
+            sockets=OpenSockets(self.revocations, self.store.sessions),
             acts_itself=frozenset(
                 f"{settings.accounts_prefix}/{path}" for path in ("login", "refresh", "logout")
             ),
@@ -254,6 +269,11 @@ class Membership:
         await self.mailer.close()
         await self.store.close()
         self._is_open = False
+
+    def key_rotation(self) -> KeyRotation:
+        """Return the rotation of the keys that sign bearer tokens."""
+        seals = BoundKeys(self._keyring, Purpose.SIGNING_KEYS)
+        return KeyRotation(self.store.keys, seals, algorithm=self._algorithm)
 
     def circumstances(self, facts: RequestFacts) -> Circumstances:
         """Return where a request comes from, as far as sessions care."""

@@ -37,6 +37,11 @@ class Reports:
         """Record a delay, a spraying address, or a password that was switched off."""
         self._events.emit(event, severity="warning", outcome="denied", account=account_id, factor="pwd")
 
+    def signing_key(self, kid: str | None, problem: str) -> None:
+        """Record a signing key that can't be used, or keys that couldn't be read for a stranger's token."""
+        detail = problem if kid is None else f"{kid}: {problem}"
+        self._events.emit("signing_key_unusable", severity="error", outcome="failed", detail=detail)
+
     def token(self, facts: RequestFacts, reason: str) -> None:
         """Record a token of ours that counts for nothing."""
         self._events.emit(

@@ -74,6 +74,8 @@ def issuer_of(settings: Settings) -> str:
     if settings.public_url is not None:
         return settings.public_url
     if settings.mode is Mode.PRODUCTION:
+        if not settings.hosts:
+            raise ConfigurationError("THEBES_PUBLIC_URL is missing: links and tokens name the service by it")
         return f"https://{settings.hosts[0]}"
     return TEST_ISSUER if settings.mode is Mode.TEST else DEVELOPMENT_ISSUER
 

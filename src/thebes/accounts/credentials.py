@@ -23,6 +23,7 @@ from thebes.accounts.results import (
     BAD_ADDRESS,
     DONE,
     SIGN_IN_REQUIRED,
+    UNCHECKED,
     USED_TOKEN,
     WRONG_CREDENTIALS,
     Done,
@@ -38,6 +39,7 @@ from thebes.encoding import encode, random_bytes, uuid7
 from thebes.errors import ConfigurationError
 from thebes.events import Events, Outcome
 from thebes.facts import Denial, SignedInClaims
+from thebes.passwords.breaches import BreachesUnavailable
 from thebes.passwords.hashing import Passwords
 from thebes.passwords.lanes import LanesBusy
 from thebes.ratelimit.bruteforce import SignInProtection, Wait
@@ -120,13 +122,9 @@ class Credentials:
         address = parse_address(email)
         if address is None:
             return BAD_ADDRESS
-        refusal = await self._passwords.judge(password, context=self._words(address))
-        if refusal is not None:
-            return weak(refusal)
-        try:
-            password_hash = await self._passwords.hash(password)
-        except LanesBusy as error:
-            return busy(error.retry_after)
+        password_hash = await self._hash_new(password, address)
+        if isinstance(password_hash, Denial):
+            return password_hash
         may_mail = await self._quota.take(address.key, address=visitor.address)
         if isinstance(may_mail, Wait):
             return too_many_mails(may_mail.seconds)
@@ -177,14 +175,9 @@ class Credentials:
             self._tell("password_reset", visitor, outcome="denied")
             return USED_TOKEN
         account, purpose = found
-        words = self._words(Address(account.email, account.email_key))
-        refusal = await self._passwords.judge(password, context=words)
-        if refusal is not None:
-            return weak(refusal)
-        try:
-            password_hash = await self._passwords.hash(password)
-        except LanesBusy as error:
-            return busy(error.retry_after)
+        password_hash = await self._hash_new(password, Address(account.email, account.email_key))
+        if isinstance(password_hash, Denial):
+            return password_hash
         changed = await self._store.accounts.reset_password(
             digest,
             purpose,
@@ -215,14 +208,9 @@ class Credentials:
         checked = await self._sign_ins.check_password(account, current, visitor=visitor)
         if isinstance(checked, Denial):
             return checked
-        words = self._words(Address(account.email, account.email_key))
-        refusal = await self._passwords.judge(password, context=words)
-        if refusal is not None:
-            return weak(refusal)
-        try:
-            password_hash = await self._passwords.hash(password)
-        except LanesBusy as error:
-            return busy(error.retry_after)
+        password_hash = await self._hash_new(password, Address(account.email, account.email_key))
+        if isinstance(password_hash, Denial):
+            return password_hash
         jobs = (
             self._notices.mail("password_changed", account.email, **self._facts(visitor)),
             *self._notices.hook("password_changed", account.id),
@@ -273,6 +261,15 @@ class Credentials:
 
     # Inside
 
+    async def _hash_new(self, password: str, address: Address) -> str | Denial:
+        try:
+            refusal = await self._passwords.judge(password, context=self._words(address))
+            return weak(refusal) if refusal is not None else await self._passwords.hash(password)
+        except LanesBusy as error:
+            return busy(error.retry_after)
+        except BreachesUnavailable:
+            return UNCHECKED
+
     async def _mail_link(
         self, email: str, purpose: Literal["verify", "reset"], visitor: Visitor
     ) -> Done | Denial:
@@ -316,15 +313,8 @@ class Credentials:
         return self._notices.mail(kind, account.email, token=token)
 
     def _new_token(self, purpose: TokenPurpose, account: Account) -> tuple[str, NewToken]:
-        token = encode(random_bytes(TOKEN_BYTES))
-        record = NewToken(
-            digest=_digest(token),
-            purpose=purpose,
-            account_id=account.id,
-            email_key=account.email_key,
-            expires_at=self._clock() + self._lifetimes[purpose].total_seconds(),
-        )
-        return token, record
+        expires_at = self._clock() + self._lifetimes[purpose].total_seconds()
+        return new_token(purpose, account, expires_at=expires_at)
 
     def _facts(self, visitor: Visitor) -> dict[str, str]:
         return {"device": visitor.circumstances.device, "address": visitor.circumstances.address}
@@ -351,6 +341,19 @@ class Credentials:
             request_id=visitor.request_id,
             route=visitor.route,
         )
+
+
+def new_token(purpose: TokenPurpose, account: Account, *, expires_at: float) -> tuple[str, NewToken]:
+    """Return a token to be mailed to an account's owner, and what is kept of it (ACC-05)."""
+    token = encode(random_bytes(TOKEN_BYTES))
+    record = NewToken(
+        digest=_digest(token),
+        purpose=purpose,
+        account_id=account.id,
+        email_key=account.email_key,
+        expires_at=expires_at,
+    )
+    return token, record
 
 
 def _digest(token: str) -> bytes:

@@ -8,11 +8,13 @@ from typing import Annotated
 import typer
 
 from thebes import __version__
+from thebes.cli.accounts import accounts
 from thebes.cli.audit import audit
 from thebes.cli.db import db
 from thebes.cli.dev import dev
+from thebes.cli.opening import opened_rotation
 from thebes.cli.passwords import passwords
-from thebes.cli.secrets import secrets
+from thebes.cli.secrets import add_key_commands, secrets
 from thebes.cli.serve import serve
 from thebes.errors import ThebesError
 
@@ -26,7 +28,9 @@ app = typer.Typer(
 app.command()(dev)
 app.command()(serve)
 app.command()(audit)
+add_key_commands(secrets, opened_rotation)
 app.add_typer(secrets, name="secrets")
+app.add_typer(accounts, name="accounts")
 app.add_typer(db, name="db")
 app.add_typer(passwords, name="passwords")
 
