@@ -31,7 +31,11 @@ def findings(module: ast.Module) -> Iterator[str]:
     """Yield what could run text as code, by line."""
     for node in ast.walk(module):
         for name in names_in(node):
-            if name in RUNNING_BUILTINS | SHELLS or name.partition(".")[0] in REFUSED_MODULES:
+            # A module has to be imported before it is used; a variable may be called `code`.
+            is_refused_module = isinstance(node, ast.Import | ast.ImportFrom) and (
+                name.partition(".")[0] in REFUSED_MODULES
+            )
+            if name in RUNNING_BUILTINS | SHELLS or is_refused_module:
                 yield f"line {node.lineno}: {name}"
         if isinstance(node, ast.ImportFrom) and STARTERS.intersection(names_in(node)):
             yield f"line {node.lineno}: hides what it starts from this check"

@@ -28,7 +28,7 @@ MAX_SUBJECT = 200
 MAX_LINE = 998  # RFC 5322, 2.1.1: octets of one line, without its end
 # Line and paragraph separators too: str.splitlines, which the header code of Python uses, ends lines there.
 _BREAKING = frozenset({"Cc", "Cs", "Zl", "Zp"})
-_NAMED = re.compile(r" *(?P<name>[^<>]*?) *<(?P<address>[^<>]*)> *")
+_NAMED = re.compile(r"(?P<name>[^<>]*)<(?P<address>[^<>]*)> *")
 
 Part = Literal["recipient", "subject", "display name"]
 NotSent = Literal[
@@ -127,7 +127,7 @@ class Sender:
             ConfigurationError: It is neither.
         """
         match = _NAMED.fullmatch(text)
-        name, address = (match["name"], match["address"]) if match else ("", text.strip())
+        name, address = (match["name"].strip(), match["address"]) if match else ("", text.strip())
         try:
             require_one_line("display name", name)
             return cls(name.strip('"'), wire_address(address))

@@ -159,9 +159,10 @@ class AccountStore(Protocol):
         jobs: Sequence[NewJob] = (),
         now: float | None = None,
     ) -> Account | None:
-        """Add roles and scopes. The epoch rises, and that of live sessions with it: they go on, with new
+        """Add roles and scopes; the epoch rises, and that of live sessions with it.
 
-        access tokens, and their next presented refresh token is rotated however young it is (TOK-27, 40).
+        They go on with new access tokens (TOK-27, 40). Their refresh tokens are rotated by the usual rules: to
+        force it within the grace would make a thief of a tab that still holds the one before.
         """
 
     async def revoke_grant(

@@ -225,7 +225,7 @@ class AccountStore:
         """Put an account whose epoch has risen, and end its sessions besides one, which follows."""
         revoke_account(self._tables, account.id, account.epoch, now)
         end_sessions(self._tables, account_id=account.id, besides=keeps, reason=reason, now=now)
-        self._follow(account, now)
+        self._follow(account)
         queue(self._tables, jobs, now)
         return self._put(account)
 
@@ -238,19 +238,18 @@ class AccountStore:
                 return None
             account = change(old)
             revoke_account(self._tables, account_id, account.epoch, now)
-            self._follow(account, now)
+            self._follow(account)
             queue(self._tables, jobs, now)
             return self._put(account)
 
-    def _follow(self, account: Account, now: float) -> None:
-        """Let the live sessions go on in the new epoch, their next refresh token a new one."""
+    def _follow(self, account: Account) -> None:
+        """Let the live sessions go on in the new epoch: their access tokens are void, and renewed."""
         sessions = self._tables.sessions
         for session_id in self._tables.sessions_of.get(account.id, ()):
             session = sessions[session_id]
             # One of an earlier epoch has ended with that epoch, whatever else its row says.
             if session.revoked_at is None and session.epoch == account.epoch - 1:
-                rotated_at = min(session.rotated_at, now - session.grace)
-                sessions[session_id] = replace(session, epoch=account.epoch, rotated_at=rotated_at)
+                sessions[session_id] = replace(session, epoch=account.epoch)
 
 
 def _moment(now: float | None) -> float:

@@ -42,7 +42,7 @@ _VOID = "DELETE FROM thebes_tokens WHERE account_id = ? AND purpose = ?"
 # A session of an earlier epoch has ended with that epoch, whatever else its row says. Shown as older than its
 # grace, the current refresh token is rotated when it is presented next (TOK-27).
 _FOLLOW = """
-UPDATE thebes_sessions SET epoch = :epoch, rotated_at = min(rotated_at, :now - grace)
+UPDATE thebes_sessions SET epoch = :epoch
 WHERE account_id = :id AND revoked_at IS NULL AND epoch = :epoch - 1
 """
 
@@ -259,7 +259,7 @@ class AccountStore:
                 return None
             account, moment = change(old), _moment(now)
             revoke_account(connection, account_id, account.epoch, moment)
-            _follow(connection, account, moment)
+            _follow(connection, account)
             queue(connection, jobs, moment)
             return _put(connection, account)
 
@@ -277,13 +277,13 @@ def _ended(
     """Put an account whose epoch has risen, and end its sessions besides one, which follows."""
     revoke_account(connection, account.id, account.epoch, now)
     end_sessions(connection, account_id=account.id, besides=keeps, reason=reason, now=now)
-    _follow(connection, account, now)
+    _follow(connection, account)
     queue(connection, jobs, now)
     return _put(connection, account)
 
 
-def _follow(connection: sqlite3.Connection, account: Account, now: float) -> None:
-    connection.execute(_FOLLOW, {"id": account.id, "epoch": account.epoch, "now": now})
+def _follow(connection: sqlite3.Connection, account: Account) -> None:
+    connection.execute(_FOLLOW, {"id": account.id, "epoch": account.epoch})
 
 
 def _put(connection: sqlite3.Connection, account: Account) -> Account:
