@@ -74,6 +74,8 @@ def test_a_check_that_was_taken_out_is_an_error_and_shows_as_off():
     assert [practice.name for practice in report.practices if practice.is_on] == [
         "https",
         "validation",
+        "passwords",
+        "tokens",
         "ratelimit",
         "secrets",
     ]

@@ -7,7 +7,7 @@ testable as a table, and usable where no HTTP is: in a worker, a command or anot
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -15,7 +15,14 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from thebes.encoding import random_id
 from thebes.errors import ConfigurationError
 from thebes.forwarding import Client, Forwarding
-from thebes.paths import DEFAULT_ROUTE, RouteOptions, RoutePattern, RouteTable, plain_path
+from thebes.paths import (
+    DEFAULT_ROUTE,
+    RouteOptions,
+    RoutePattern,
+    RouteTable,
+    plain_path,
+    possible_segments,
+)
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -258,6 +265,12 @@ class RequestFacts:
         if routes.is_empty:
             return DEFAULT_ROUTE
         return routes.find("GET" if self.method == "HEAD" else self.method, self.path)
+
+    @property
+    def possible_routes(self) -> Sequence[RouteOptions]:
+        """What is declared for the routes that some reading of the path could mean, if it isn't plain."""
+        method = "GET" if self.method == "HEAD" else self.method
+        return self.surroundings.routes.possible(method, possible_segments(self.scope))
 
     @property
     def is_health(self) -> bool:

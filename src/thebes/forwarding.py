@@ -156,9 +156,8 @@ class Forwarding:
         if is_proxy is None:
             is_proxy = self._learn(host)
         if not is_proxy:
-            return _SCHEMES.get(scope.get("scheme", "http")), self._clients.get(
-                "unix" if host is None else host
-            )
+            client = self._clients.get("unix" if host is None else host)
+            return _SCHEMES.get(scope.get("scheme", "http")), client
         client = self._clients.get(headers.get(self._header, b""))
         if self._reads_elements:
             element = self._client_element(headers)

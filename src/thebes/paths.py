@@ -3,7 +3,8 @@
 Routers and proxies disagree about `//`, `..`, `%2F` and their kind; whoever finds a spelling that the
 rule reads one way and the router another has walked around the rule. So nothing is rewritten here: a
 path that could be read in two ways isn't *plain*, and only a plain path can match an exemption or a
-wider limit, byte for byte or by a final `/*`. Any other path is unlisted: closed, default limits.
+wider limit, byte for byte or by a final `/*`. Any other path is unlisted: closed, default limits; and it
+counts under every narrower limit that some reading of it could mean.
 
 Does not decide where a request goes: the router does, on the bytes that came.
 """
@@ -11,15 +12,19 @@ Does not decide where a request goes: the router does, on the bytes that came.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
+from urllib.parse import unquote
 
 from thebes.errors import ConfigurationError
 
 _AMBIGUOUS = re.compile(r"//|/\.{1,2}(?:/|\Z)|[%\\\x00-\x1f\x7f-\x9f]")
 # An encoded slash, backslash, percent sign or NUL: the second decoding would change the path.
 _ENCODED = re.compile(rb"%(?:2f|5c|25|00)", re.IGNORECASE)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# Servers decode once, some proxies and frameworks a second time.
+MAX_DECODINGS = 4
 _METHOD = re.compile(r"[A-Z]+(?:-[A-Z]+)*\Z")
 
 
@@ -47,6 +52,31 @@ def below_root(path: str, root_path: str) -> str:
         below = path[len(root_path) :]
         return path if below and not below.startswith("/") else below
     return path
+
+
+def possible_segments(scope: Mapping[str, Any]) -> frozenset[str]:
+    """Return all segments that any reader could find in a path: of one who decodes it again and again.
+
+    Who decodes less often, merges slashes or resolves dots only finds fewer of those that can stand in a
+    plain path.
+
+    >>> sorted(possible_segments({"path": "/api//x/../a/b", "raw_path": b"/api//x/../a%2Fb"}))
+    ['a', 'api', 'b', 'x']
+    """
+    found: set[str] = set()
+    for text in (scope["path"], (scope.get("raw_path") or b"").decode("utf-8", "replace")):
+        found.update(_CONTROL.sub("", _decoded(text)).replace("\\", "/").split("/"))
+    return frozenset(found - {"", ".", ".."})
+
+
+def _decoded(text: str) -> str:
+    """Decode until nothing is left to decode, or nobody would decode on."""
+    for _ in range(MAX_DECODINGS):
+        decoded = unquote(text)
+        if decoded == text:
+            break
+        text = decoded
+    return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +181,15 @@ class RouteTable:
             if of_method == method and len(prefix) > longest and path.startswith(prefix):
                 longest, found = len(prefix), options
         return found
+
+    def possible(self, method: str, segments: frozenset[str]) -> Sequence[RouteOptions]:
+        """Return the options of each pattern that a path with these segments could mean."""
+        declared = (self._exact | self._below).items()
+        return [
+            options
+            for (of_method, path), options in declared
+            if of_method == method and segments.issuperset(filter(None, path.split("/")))
+        ]
 
     def entries(self) -> list[tuple[str, RouteOptions]]:
         """Return every declared pattern as text with its options, sorted: for `thebes audit`."""

@@ -119,6 +119,25 @@ def _request(method: str, path: str) -> Scope:
     return {"type": "http", "method": method, "path": path, "root_path": "", "headers": [], "app": None}
 
 
+def refuse_second_spellings(app: Any) -> None:
+    """Refuse an app that answers a declared route under a second path, which the pass can't know.
+
+    FastAPI puts its own `root_path` in place of the server's, and answers with and without that prefix. The
+    pass inside such an app sees it too, one outside doesn't: `/api/search` would be free of the limit of
+    `/search`.
+
+    Raises:
+        ConfigurationError: It has a part with a root path of its own, at no prefix or behind middleware.
+    """
+    for part in _at_the_root(app):
+        # Elsewhere an attribute of this name is another thing, such as Quart's directory.
+        if hasattr(part, "root_path_in_servers") and part.root_path and not is_protected(part):
+            raise ConfigurationError(
+                f"FastAPI(root_path={part.root_path!r}) answers each declared route under two paths: give the"
+                " prefix to the server instead (uvicorn --root-path), or protect that app itself"
+            )
+
+
 def close_for_production(app: Any, settings: Settings, events: Events) -> None:
     """Switch off debug answers and interactive documentation, unless asked for by name (OPS-01)."""
     if settings.mode is not Mode.PRODUCTION:
@@ -168,6 +187,16 @@ def mounted_apps(app: Any) -> Iterator[Any]:
         yield part
         inner = (part, *(getattr(part, "routes", None) or ()))
         pending += [one.app for one in inner if hasattr(one, "app")]
+
+
+def _at_the_root(app: Any) -> Iterator[Any]:
+    """Yield the app, and the apps that get its requests with their paths unchanged."""
+    pending = [app]
+    while pending:
+        part = pending.pop()
+        yield part
+        mounted = (route for route in getattr(part, "routes", None) or () if not getattr(route, "path", ""))
+        pending += [inner.app for inner in (part, *mounted) if hasattr(inner, "app")]
 
 
 def _close_documentation(app: Any) -> None:

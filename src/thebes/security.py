@@ -327,6 +327,8 @@ class Security:
                 raise ConfigurationError(*problems)
             hide_queries()
             protection.close_for_production(app, settings, self.events)
+            if not self._routes.is_empty:
+                protection.refuse_second_spellings(app)
             membership = self._join if settings.accounts else None
             self._routes.settle()
             made = assemble(settings, self._routes, self.events, self._without, membership)

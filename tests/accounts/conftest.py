@@ -1,11 +1,12 @@
 """A queue in memory and on SQLite, seals as the service has them, and events that can be read."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from account_api import Service, accounts
 from recording import Sink
 from thebes.accounts.jobs import JobSeals
 from thebes.events import Events
@@ -50,3 +51,10 @@ async def queue(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     await store.start()
     yield store.jobs
     await store.close()
+
+
+@pytest.fixture
+def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service]:
+    """An app with accounts, in this process and in memory unless a test asks for more."""
+    with accounts(getattr(request, "param", "memory"), tmp_path) as served:
+        yield served

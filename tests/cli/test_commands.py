@@ -4,12 +4,14 @@ import contextlib
 import json
 import os
 import re
+import socket
 import ssl
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import httpx2
@@ -63,6 +65,15 @@ class Running:
         with httpx2.Client(verify=context, trust_env=False) as client:
             return client.request("GET", self.url + path, **options)
 
+    def serves_as(self, name: str) -> bool:
+        context = ssl.create_default_context(cafile=str(self.project / ".thebes" / "ca.pem"))
+        with socket.create_connection(("127.0.0.1", int(self.url.rpartition(":")[2])), 10) as plain:
+            try:
+                context.wrap_socket(plain, server_hostname=name).close()
+            except ssl.SSLCertVerificationError:
+                return False
+        return True
+
     def says(self, text: str) -> Callable[[], bool]:
         return lambda: text in self.output or self.process.poll() is not None
 
@@ -104,6 +115,19 @@ class TestDev:
             assert server.get(headers={"X-Forwarded-For": "203.0.113.7"}).status_code == 421
             eventually(server.says('"GET / HTTP/1.1" 200'))
         assert "canary" not in server.output
+
+    def test_names_under_localhost_have_a_certificate_from_the_first_start(self, tmp_path):
+        (tmp_path / "main.py").write_text(
+            PROTECTED.replace("['example.com']", "['app.localhost', 'example.com']")
+        )
+        certificates = []
+        for _ in range(2):
+            with dev(tmp_path, "--no-reload") as server:
+                eventually(partial(server.serves_as, "app.localhost"))
+                assert server.serves_as("localhost")
+                assert not server.serves_as("other.localhost")
+            certificates.append((tmp_path / ".thebes" / "localhost.pem").read_bytes())
+        assert certificates[0] == certificates[1]
 
     def test_the_summary_names_the_seven_practices_and_how_to_trust_the_authority(self, tmp_path):
         (tmp_path / "main.py").write_text(PROTECTED)

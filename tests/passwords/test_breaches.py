@@ -8,6 +8,7 @@ import ssl
 import threading
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -60,6 +61,11 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *arguments) -> None:
         """Nothing to the terminal."""
 
+    def setup(self) -> None:
+        if self.server.framing != "close":
+            self.protocol_version = "HTTP/1.1"  # the connection stays open behind the answer
+        super().setup()
+
     def do_GET(self) -> None:
         self.server.seen.append(f"{self.requestline}\n{self.headers}")
         trouble = self.server.trouble
@@ -75,8 +81,9 @@ class Handler(BaseHTTPRequestHandler):
         body = "\r\n".join(sorted(lines)).encode()
         if trouble == "flood":
             body *= 40
-        if self.server.framing != "close":
-            self.protocol_version = "HTTP/1.1"
+        if trouble == "slow head":
+            self.drip(b"HTTP/1.1 200 OK\r\nX-Slow: " + b"y" * 1000)
+            return
         self.send_response({"error": 500, "redirect": 302}.get(trouble, 200))
         self.send_header("Location", self.server.url)
         if self.server.framing == "chunked":
@@ -90,6 +97,7 @@ class Handler(BaseHTTPRequestHandler):
             self.drip(body)
         elif trouble == "half":
             self.wfile.write(body[:1000])
+            self.close_connection = True
         else:
             self.wfile.write(body)
 
@@ -157,7 +165,9 @@ class TestRanges:
         assert service.seen == []
 
     @pytest.mark.parametrize("framing", ["length", "chunked"])
-    @pytest.mark.parametrize("trouble", ["silence", "drip", "error", "redirect", "flood", "half"])
+    @pytest.mark.parametrize(
+        "trouble", ["silence", "drip", "slow head", "error", "redirect", "flood", "half"]
+    )
     async def test_trouble_of_any_kind_is_an_outage_within_the_time(self, service, trouble, framing):
         service.trouble, service.framing = trouble, framing
         source = service.source(timeout=0.3)
@@ -169,6 +179,18 @@ class TestRanges:
         found = traceback.TracebackException.from_exception(outage.value, capture_locals=True)
         shown = "".join(line for line in found.format() if "tests/" not in line)
         assert sha1(BREACHED).reveal_text()[5:] not in shown.upper()
+
+    async def test_slow_answers_do_not_keep_the_threads_from_later_ones(self, service):
+        service.trouble = "drip"
+        source = service.source(timeout=0.3)
+        slow = await asyncio.gather(*(source.knows(sha1(FINE)) for _ in range(8)), return_exceptions=True)
+        assert {type(one) for one in slow} == {BreachesUnavailable}
+        service.trouble = ""
+        async with asyncio.timeout(1.5):
+            while True:
+                with suppress(BreachesUnavailable):
+                    assert await source.knows(sha1(BREACHED))
+                    break
 
     async def test_nobody_there_is_an_outage(self, authority):
         with socket.socket() as taken:

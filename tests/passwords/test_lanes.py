@@ -1,6 +1,7 @@
 """The queue for hashing: bounded, known devices first, and no lane is ever lost."""
 
 import asyncio
+import gc
 import random
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -140,10 +141,12 @@ async def test_a_known_device_takes_the_place_of_the_youngest_stranger():
         second = asyncio.create_task(lanes.run(gate.work("b")))
         await until(lambda: lanes.waiting == 2)
 
-        known = [asyncio.create_task(lanes.run(gate.work("K"), is_known_device=True)) for _ in range(2)]
-        for displaced in (second, first):
+        known = []
+        for displaced, spared in ((second, first), (first, None)):
+            known.append(asyncio.create_task(lanes.run(gate.work("K"), is_known_device=True)))
             with pytest.raises(LanesBusy):
                 await displaced
+            assert spared is None or not spared.done()
         assert lanes.waiting == 2
         with pytest.raises(LanesBusy):  # known devices have a limit too
             await lanes.run(gate.work("L"), is_known_device=True)
@@ -185,6 +188,27 @@ class TestCancelling:
         assert await waiting == "next"
         assert gate.most == 1
         await lanes.close()
+
+    async def test_work_that_fails_after_its_caller_left_is_not_complained_about(self):
+        lanes = Lanes(1)
+        gate = Gate()
+
+        def fails() -> None:
+            gate.work()()
+            raise ZeroDivisionError
+
+        complaints = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
+        leaving = asyncio.create_task(lanes.run(fails))
+        await until(lambda: gate.now == 1)
+        leaving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+        gate.opened.set()
+        await lanes.close()
+        await asyncio.sleep(0)
+        gc.collect()
+        assert complaints == []
 
     async def test_a_lane_handed_over_in_the_moment_of_leaving_goes_to_the_next(self):
         lanes = Lanes(1, queue=2)

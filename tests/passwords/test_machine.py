@@ -55,7 +55,18 @@ def tree(root: Path, cgroup: str, files: dict[str, str]) -> Path:
             id="v2, the group above is narrower",
         ),
         pytest.param(
-            "0::/../../elsewhere\n", {"cpu.max": "100000 100000\n"}, 1, None, id="v2, a path out of our view"
+            V2,
+            {"app.slice/web.service/memory.max": "134217728\n", "app.slice/memory.max": "268435456\n"},
+            8,
+            128 * MIB,
+            id="v2, the group itself is narrower",
+        ),
+        pytest.param(
+            "0::/../../elsewhere\n",
+            {"cpu.max": "300000 100000\n", "../../elsewhere/cpu.max": "100000 100000\n"},
+            3,
+            None,
+            id="v2, a path out of our view",
         ),
         pytest.param(
             V1,

@@ -61,6 +61,26 @@ class TestPepper:
         verdict = await make(pepper=pepper("k1")).verify(GOOD, stored)
         assert verdict.new_hash.startswith("thebes-peppered$k1$")
 
+    async def test_a_key_that_is_retired_while_the_hash_waits_in_line_matches_nothing(self, make):
+        class Retiring:
+            """Has its key for the first question only."""
+
+            in_use = "k2"
+
+            def __init__(self):
+                self.keys = ["k1"]
+
+            def mac(self, message):
+                return pepper("k2").mac(message)
+
+            def mac_with(self, key_id, message):
+                return pepper(self.keys.pop()).mac_with(key_id, message) if self.keys else None
+
+        stored = await make(pepper=pepper("k1")).hash(GOOD)
+        retiring = Retiring()
+        assert await make(pepper=retiring).verify(GOOD, stored) == Verdict(is_match=False)
+        assert retiring.keys == []
+
     async def test_a_missing_key_is_reported(self, make):
         said = []
         stored = await make(pepper=pepper("k1")).hash(GOOD)

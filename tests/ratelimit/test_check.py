@@ -11,7 +11,7 @@ import pytest
 
 from asking import request_facts
 from thebes.errors import ConfigurationError
-from thebes.facts import Surroundings
+from thebes.facts import RequestFacts, Surroundings
 from thebes.forwarding import Forwarding
 from thebes.paths import RoutePattern
 from thebes.ratelimit import Quota, Rate, RateLimits
@@ -72,8 +72,7 @@ class TestWhoIsCounted:
         facts = asked()
         admitted = 0
         for number in range(65536):
-            facts.scope["client"] = (f"2001:db8:0:1::{number:x}", 50000)
-            admitted += five(facts) is None
+            admitted += five(coming_from(f"2001:db8:0:1::{number:x}", facts)) is None
 
         assert admitted == 5
 
@@ -284,8 +283,12 @@ class TestFloods:
 
 def flood(check, facts, numbers):
     for number in numbers:
-        facts.scope["client"] = (f"{number >> 16 & 127}.{number >> 8 & 255}.{number & 255}.7", 1)
-        check(facts)
+        check(coming_from(f"{number >> 16 & 127}.{number >> 8 & 255}.{number & 255}.7", facts))
+
+
+def coming_from(address, facts):
+    """Return the facts of the same request from another address: in a flood, quicker than `asked`."""
+    return RequestFacts({**facts.scope, "client": (address, 1)}, facts.surroundings)
 
 
 def resident_bytes():

@@ -285,7 +285,8 @@ class TestWorkers:
             answers: Counter[str] = Counter()
 
             def ask() -> None:
-                while served.output.count("Finished server process") < 2 and served.process.poll() is None:
+                end = time.monotonic() + 60
+                while served.output.count("Finished server process") < 2 and time.monotonic() < end:
                     try:
                         answers[str(served.get().status_code)] += 1
                     except httpx2.HTTPError as error:
@@ -299,6 +300,7 @@ class TestWorkers:
                 thread.join()
             assert list(answers) == ["200"], (answers, served.output)
             assert answers["200"] > 5
+            assert served.output.count("Finished server process") == 2, served.output
 
 
 class TestStopping:

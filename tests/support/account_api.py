@@ -172,13 +172,13 @@ class Service:
         return Answered(answer.status, named, answer.body)
 
     def token(self, kind: str, to: str) -> str:
-        """Return the token of the latest mail of a kind to somebody, once it has come."""
-        eventually(lambda: any((mail.kind, mail.to) == (kind, to) for mail in self.mails))
+        """Return the token of the latest mail of a kind to somebody, once no mail is left to send."""
+        self.mailed(to)
         return str(self.membership.mailer.last_token(to=to, kind=kind))  # type: ignore[attr-defined]
 
     def mailed(self, to: str) -> list[str]:
         """Return the kinds of the mails to somebody, once no job is left."""
-        eventually(lambda: not self.run(self.membership.store.jobs.counts()).get("waiting"))
+        eventually(lambda: self.run(self.membership.store.jobs.next_due("mail")) is None)
         return [mail.kind for mail in self.mails if mail.to == to]
 
     def member(self, email: str = "ada@example.com", password: str = PASSWORD, **more: Any) -> Caller:
@@ -200,7 +200,7 @@ class Service:
         assert self.database is not None
         with sqlite3.connect(self.database) as connection:
             for column in columns:
-                table, _, name = column.partition(".")
+                table, _, name = f"thebes_{column}".partition(".")
                 connection.execute(f"UPDATE {table} SET {name} = {name} - ?", (seconds,))  # noqa: S608
         connection.close()
 

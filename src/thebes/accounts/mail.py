@@ -127,7 +127,7 @@ class Sender:
             ConfigurationError: It is neither.
         """
         match = _NAMED.fullmatch(text)
-        name, address = (match["name"].strip(), match["address"]) if match else ("", text.strip())
+        name, address = (match["name"].strip(" "), match["address"]) if match else ("", text.strip())
         try:
             require_one_line("display name", name)
             return cls(name.strip('"'), wire_address(address))

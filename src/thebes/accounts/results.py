@@ -77,6 +77,13 @@ SESSION_ENDED = Denial(
     headers=((b"www-authenticate", b"Bearer"),),
 )
 NO_SESSION = Denial(404, "no-session", "There is no such session", "It has ended, or never was yours.")
+UNCHECKED = Denial(
+    503,
+    "password-unchecked",
+    "The password can't be checked right now",
+    "Try again in a few seconds.",
+    headers=((b"retry-after", b"5"),),
+)
 BAD_ADDRESS = Denial(422, "bad-address", "This is not an e-mail address", "Write it as name@example.com.")
 
 

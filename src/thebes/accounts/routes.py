@@ -245,10 +245,6 @@ class AccountRoutes:
         return self._signed_out()
 
     async def _logout_all(self, call: Call) -> Result | Denial:
-        if call.wants_page:
-            body = await call.read(Nothing)
-            if isinstance(body, Denial):
-                return body
         claims = await self._signed_in_caller(call)
         if isinstance(claims, Denial):
             return claims

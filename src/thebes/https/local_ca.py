@@ -61,6 +61,7 @@ _CONSTRAINTS = x509.NameConstraints(
     ],
     excluded_subtrees=None,
 )
+LOCAL_NAME = re.compile(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+localhost")
 _SERVER_ONLY = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
 
 
@@ -213,7 +214,7 @@ def ensure_local_certificate(
 ) -> LocalCertificate:
     """Write `ca.pem`, `localhost.pem` and `localhost.key` into a project; keep what still serves.
 
-    Kept while more than a third of its life remains, and this user's CA signed it for these names.
+    Kept while more than a third of its life remains, and this user's CA signed it for these names or more.
 
     Args:
         project_state: The directory `.thebes/` of the project, made if missing.
@@ -324,10 +325,8 @@ def _key_usage(*uses: str) -> x509.KeyUsage:
 
 def _subject_names(names: Sequence[str]) -> x509.SubjectAlternativeName:
     for name in names:
-        if not re.fullmatch(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+localhost", name):
-            raise CertificateError(
-                f"the local CA can't vouch for {name!r}; allowed are names under .localhost"
-            )
+        if not LOCAL_NAME.fullmatch(name):
+            raise CertificateError(f"the local CA can't sign {name!r}; allowed are names under .localhost")
     return x509.SubjectAlternativeName(
         [
             *map(x509.DNSName, dict.fromkeys(("localhost", "*.localhost", *names))),
@@ -370,7 +369,7 @@ def _serves(
     found = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     return (
         key.public_key() == leaf.public_key()
-        and found == _subject_names(names)
+        and set(_subject_names(names)) <= set(found)
         and leaf.not_valid_before_utc <= moment
         and moment + LEAF_RENEWED_BEFORE <= leaf.not_valid_after_utc
     )

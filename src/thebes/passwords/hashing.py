@@ -46,8 +46,6 @@ from thebes.secret import Secret
 # A code point of NFC is typed as at most four (Unicode Standard Annex 15, table 4). Sorting marks takes the
 # square of the length, so what is longer is never composed.
 MOST_TYPED_FOR_ONE = 4
-# Above any policy: a hash that somebody brought along may be of a longer password than may be set here.
-MAX_TYPED = MOST_TYPED_FOR_ONE * GREATEST_MAX_LENGTH
 MAX_FAST_SALT_BYTES = 128
 
 Event = Literal["breaches_unavailable", "password_hash_unreadable", "pepper_key_unknown"]
@@ -160,6 +158,7 @@ class Passwords:
         Raises:
             LanesBusy: Too many wait.
         """
+        # Not the policy's length: a hash that was brought along may be of a longer password.
         typed = _typed(password, GREATEST_MAX_LENGTH)
         del password
         if typed is None:
@@ -286,8 +285,7 @@ class Passwords:
     def _is_current(self, stored: Stored) -> bool:
         """Say whether a hash is as a new one would be. A higher cost isn't: it would tell accounts apart."""
         return (
-            stored.cost == self.cost
-            and stored.prehash is None
+            stored.cost == self.cost  # so it has no prehash: those belong to bcrypt of others
             and stored.wrapping is None
             and stored.key_id == (None if self._pepper is None else self._pepper.in_use)
             and len(stored.salt) >= SALT_BYTES

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from threading import Lock
 
 from thebes.ratelimit.addresses import WIDE_SHARE, Key, address_keys
@@ -11,6 +12,9 @@ from thebes.ratelimit.limits import MAX_REMEMBERED_KEY, Limit, Recent
 from thebes.ratelimit.meters import UNPLACED, Meter, Spend
 from thebes.ratelimit.rules import policy_item, service_item
 from thebes.ratelimit.table import Place
+
+NETWORK_MARK = "-48"
+"""Behind a policy's name: its budget for a whole IPv6 network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,7 @@ class Excess:
     """A policy that a request would have exceeded.
 
     Attributes:
-        name: The policy's name, with `-48` for the budget of a whole IPv6 network.
+        name: The policy's name, with `NETWORK_MARK` for the budget of a whole IPv6 network.
         quota: The most that this budget allows at once.
         remaining: What is left of it, less than the request costs.
         seconds: Whole seconds, rounded up, after which the request would fit.
@@ -86,7 +90,9 @@ class Excess:
     @property
     def service_item(self) -> bytes:
         """Its item of the RateLimit field."""
-        return service_item(self.name, min(self.remaining, self.quota), self.seconds)
+        # A Quota rounds its clock up, so the wait may exceed the window by a second; `t` may not.
+        seconds = min(self.seconds, self.policy.limit.rule.window_s)
+        return service_item(self.name, min(self.remaining, self.quota), seconds)
 
 
 class Budget:
@@ -130,9 +136,23 @@ class Budget:
         """
         steps = self._steps(client)
         if slack == UNPLACED:
-            return self._admit_all(steps, cost)
+            return self._admit_all([(step, cost) for step in steps])
         (step,) = steps
         return (step.excess(cost, slack, self._clock()),)
+
+    def spend_together(self, costs: Mapping[Budget, int], client: str) -> Sequence[Excess]:
+        """Charge a client under several budgets that share a lock, each policy once; or under none.
+
+        Args:
+            costs: What is spent from each, this one included if it is meant.
+
+        Returns:
+            What refuses the client, or is exceeded unenforced.
+        """
+        charges: dict[tuple[int, int], Charge] = {}
+        for budget, cost in sorted(costs.items(), key=itemgetter(1)):
+            charges |= {(id(step.policy), step.share): (step, cost) for step in budget._steps(client)}
+        return self._admit_all(charges.values())
 
     def overdrawn(self, client: str) -> Sequence[Excess]:
         """Return which policies would refuse a client's next request; nothing is charged."""
@@ -150,18 +170,18 @@ class Budget:
             for step in steps:
                 step.meter.charge(step.place, cost, now)
 
-    def _admit_all(self, steps: Sequence[Step], cost: int) -> Sequence[Excess]:
+    def _admit_all(self, charges: Iterable[Charge]) -> Sequence[Excess]:
         excesses, fitting = [], []
         with self._lock:
             now = self._clock()
-            for step in steps:
+            for step, cost in charges:
                 slack = step.meter.look(step.place, cost, now)
                 if slack < 0:
                     excesses.append(step.excess(cost, slack, now))
                 else:
-                    fitting.append(step)
+                    fitting.append((step, cost))
             if all(excess.policy.monitor for excess in excesses):
-                for step in fitting:
+                for step, cost in fitting:
                     # Not taken but charged: if two keys of this request share a coarse cell, the first may
                     # have emptied it.
                     step.meter.charge(step.place, cost, now)
@@ -220,6 +240,10 @@ class Step:
     def excess(self, cost: int, slack: int, now: int) -> Excess:
         """Return what a request of this cost would have exceeded; the caller need not hold the lock."""
         verdict = self.meter.verdict(self.place, slack, cost, now)
-        name = self.policy.name + ("-48" if self.share == WIDE_SHARE else "")
+        name = self.policy.name + (NETWORK_MARK if self.share == WIDE_SHARE else "")
         quota = self.policy.limit.most_at_once * self.share
         return Excess(self.policy, name, quota, verdict.remaining, max(1, verdict.retry_after))
+
+
+Charge = tuple[Step, int]
+"""A key of a client, and what it pays."""

@@ -22,7 +22,7 @@ from typing import Literal, Protocol, cast
 
 from thebes.errors import ConfigurationError
 from thebes.facts import Denial, RequestFacts
-from thebes.ratelimit.budgets import Bound, Budget, Excess, Policy
+from thebes.ratelimit.budgets import NETWORK_MARK, Bound, Budget, Excess, Policy
 from thebes.ratelimit.limits import Limit
 from thebes.ratelimit.rules import Rule, default_rule
 
@@ -107,23 +107,37 @@ class RateLimits:
         surroundings = facts.surroundings
         if surroundings.health is not None and facts.is_health:
             return None
+        if facts.claims is not None:
+            client = ACCOUNT + facts.claims.sub
+        else:
+            client = (facts.known_client or facts.client).address
         if surroundings.routes.is_empty:
             budget, cost = self._default, 1
+        elif facts.path is None:
+            return self._count_unclear(facts, client)
         else:
             route = cast("LimitedRoute", facts.route)
             declared = self._budget_of(route)
             if declared is None:
                 return None
-            # A route declared after the start may cost more than its budget could ever pay.
-            budget, cost = declared, min(route.cost, declared.most_at_once)
-        if facts.claims is not None:
-            client = ACCOUNT + facts.claims.sub
-        else:
-            client = (facts.known_client or facts.client).address
+            budget, cost = declared, route.cost
         slack = budget.spend(client, cost)
         if slack >= 0:
             return None
         excesses = budget.excesses(client, cost, slack)
+        return self._judge(excesses, facts) if excesses else None
+
+    def _count_unclear(self, facts: RequestFacts, client: str) -> Denial | None:
+        """Count a request whose path could be read in two ways under every limit that it could mean.
+
+        Else `/api%2Fsearch`, which many routers take for `/api/search`, would be free of that route's limit.
+        """
+        costs = {self._default: 1}
+        for possible in cast("Sequence[LimitedRoute]", facts.possible_routes):
+            budget = self._budget_of(possible)
+            if budget is not None:
+                costs[budget] = max(costs.get(budget, 1), possible.cost)
+        excesses = self._default.spend_together(costs, client)
         return self._judge(excesses, facts) if excesses else None
 
     def is_spent(self, facts: RequestFacts) -> Denial | None:
@@ -180,9 +194,14 @@ class RateLimits:
         return policy
 
     def _unused(self, name: str) -> str:
+        """Return a name that means no other policy, with or without the mark of a whole IPv6 network."""
         taken = {policy.name for policy in self._policies.values()}
         others = (f"{name}-{number}" for number in count(2))
-        return next(found for found in chain([name], others) if found not in taken)
+        return next(
+            found
+            for found in chain([name], others)
+            if not taken & {found, found + NETWORK_MARK, found.removesuffix(NETWORK_MARK)}
+        )
 
     def _judge(self, excesses: Sequence[Excess], facts: RequestFacts) -> Denial | None:
         for excess in excesses:

@@ -16,9 +16,10 @@ from pathlib import Path
 import uvicorn
 from uvicorn.supervisors.watchfilesreload import WatchFilesReload
 
+from thebes.assembly import all_hosts
 from thebes.errors import ConfigurationError
 from thebes.facts import ASGIApp
-from thebes.https.local_ca import LocalCertificate, ensure_local_certificate
+from thebes.https.local_ca import LOCAL_NAME, LocalCertificate, ensure_local_certificate
 from thebes.practices import practices
 from thebes.protection import owner_of
 from thebes.secrets.project import ensure_project_state
@@ -102,8 +103,12 @@ def load_app() -> ASGIApp:
     """
     write_events_to_stderr()
     app = load_protected(os.environ[TARGET])
+    security: Security = owner_of(app)
+    # A wildcard right under localhost is taken by no client. What changes here the gate takes up by itself.
+    hosts = (host.partition(":")[0] for host in all_hosts(security.settings()))
+    names = [host for host in hosts if LOCAL_NAME.fullmatch(host)]
+    ensure_local_certificate(ensure_project_state(Path.cwd()), names=names)
     if RELOADED not in os.environ:
-        security: Security = owner_of(app)
         for practice in practices(security.settings(), security.removed):
             print(f"  {practice}", file=sys.stderr)
     return app  # type: ignore[no-any-return]

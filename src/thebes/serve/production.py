@@ -37,6 +37,10 @@ from thebes.serve.renewal import CertificateFiles, TlsVersions
 from thebes.serve.selftest import self_test
 from thebes.settings import Settings
 
+# How long a new worker may take to start before the old one is kept, and any to answer before it is killed.
+# uvicorn's 5 s are less than a large app needs on a busy machine; gunicorn takes 30 as well.
+WORKER_SECONDS = 30
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
@@ -245,7 +249,15 @@ def _bound(deployment: Deployment) -> Iterator[list[tuple[socket.socket, Door]]]
 
 
 def _serve(gate: Gate, service: Service, loop: LoopKind, sockets: list[socket.socket], workers: int) -> None:
-    config = gate.config(service, loop=loop, factory=True, workers=workers, lifespan="on", log_level="info")
+    config = gate.config(
+        service,
+        loop=loop,
+        factory=True,
+        workers=workers,
+        timeout_worker_healthcheck=WORKER_SECONDS,
+        lifespan="on",
+        log_level="info",
+    )
     if workers > 1:
         supervisor = Multiprocess(config, sockets)
         supervisor.run()

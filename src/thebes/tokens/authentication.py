@@ -144,8 +144,10 @@ class Authentication:
         authorization = headers.get(b"authorization")
         if authorization is not None:
             scheme, _, credentials = authorization.partition(b" ")
-            if scheme.lower() in (b"bearer", b"dpop"):
+            if scheme.lower() == b"bearer":
                 return self._by_bearer(facts, credentials.strip(b" \t"))
+            if scheme.lower() == b"dpop":
+                return None  # bound to a key (RFC 9449), so none of ours; the cookie doesn't count beside it
         if brought is None or (brought.session is None and brought.refresh is None):
             return None
         facts.refresh_token = brought.refresh
