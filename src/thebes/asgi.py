@@ -206,9 +206,11 @@ class SecurityMiddleware:
             await serve_lifespan(app, scope, receive, send, lambda: self._start(scope, lives=True))
         finally:
             if self._plan is not None:
-                if self._plan.service is not None:
-                    await self._plan.service.close()
-                self._plan.events.flush()
+                plan, self._plan, self._made = self._plan, None, None
+                if plan.service is not None:
+                    # What is closed stays closed: a later lifespan, as test clients have, gets its own.
+                    await plan.service.close()
+                plan.events.flush()
 
     async def _start(self, scope: Scope, *, lives: bool) -> Plan:
         if SCOPE_KEY in scope:

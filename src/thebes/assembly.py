@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from thebes.asgi import BodyReader, Plan
-from thebes.csrf import CrossOriginProtection
+from thebes.csrf import OWN_SESSION_COOKIES, CrossOriginProtection
 from thebes.errors import ConfigurationError
 from thebes.events import Events
 from thebes.facts import AwaitedCheck, InstantCheck, Mode, RequestFacts, ResponseRule, Surroundings
@@ -66,7 +66,7 @@ def assemble(
         CrossOriginProtection(
             mode=settings.mode,
             origins=own_origins(settings),
-            session_cookies=settings.session_cookies,
+            session_cookies=(*settings.session_cookies, *_own_session_cookies(settings)),
         )
     )
     limits = rate_limits(settings, routes, events)
@@ -120,6 +120,12 @@ def _surroundings(
 def _readers(settings: Settings, members: Membership | None, without: frozenset[str]) -> Sequence[BodyReader]:
     is_asked_for = settings.csrf_token is not None and not {"csrf", "csrf_token"} & without
     return (members.form_tokens,) if members is not None and is_asked_for else ()
+
+
+def _own_session_cookies(settings: Settings) -> Sequence[str]:
+    """Return the package's own names under a namespace; without one the room knows them."""
+    namespace = settings.cookie_namespace
+    return [f"{name}-{namespace}" for name in OWN_SESSION_COOKIES] if namespace else []
 
 
 def rate_limits(settings: Settings, routes: RouteTable, events: Events) -> RateLimits:

@@ -107,6 +107,8 @@ class FormTokens:
             return False
         if self._when == "always" and facts.claims is not None:
             return True
+        if facts.claims is None and _is_program(facts):
+            return False
         return media_type(facts) in _FORMS
 
     async def read(self, facts: RequestFacts, receive: Receive) -> tuple[Denial | None, Receive]:
@@ -170,6 +172,13 @@ def form_values(body: bytes, name: str) -> Sequence[str]:
 def media_type(facts: RequestFacts) -> bytes:
     """Return the media type of a request's body, without parameters."""
     return facts.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+
+
+def _is_program(facts: RequestFacts) -> bool:
+    """Say whether a token that no browser adds by itself is all that came: that of the app, say (CSR-05)."""
+    headers = facts.headers
+    credentials = headers.get(b"authorization", b"").lower()
+    return b"cookie" not in headers and credentials.startswith((b"bearer ", b"dpop "))
 
 
 def _message(binding: str, chance: bytes) -> bytes:

@@ -29,10 +29,13 @@ __all__ = ["CsrfToken", "CurrentAccount", "CurrentPrincipal", "OptionalPrincipal
 
 
 class _AccountScheme(SecurityBase):
-    """The security scheme in the app's OpenAPI document: what *Authorize* in `/docs` fills in."""
+    """The security scheme in the app's OpenAPI document: what *Authorize* in `/docs` fills in.
 
-    def __init__(self, token_url: str = "auth/token") -> None:  # noqa: S107 - a path
-        flow = OAuthFlowPassword(tokenUrl=token_url, scopes={})
+    `protect` lets it follow `accounts_prefix`, and in production names bearer tokens alone.
+    """
+
+    def __init__(self) -> None:
+        flow = OAuthFlowPassword(tokenUrl="auth/token", scopes={})
         self.model = OAuth2(flows=OAuthFlows(password=flow))
         self.scheme_name = "Account"
 

@@ -36,7 +36,15 @@ from thebes.ratelimit.bruteforce import SignInProtection
 from thebes.ratelimit.devices import DeviceCookies
 from thebes.ratelimit.mailquota import MailQuota
 from thebes.reports import Reports
-from thebes.resources import context_words, issuer_of, mailer_for, open_store, secret_keys_of
+from thebes.resources import (
+    api_document,
+    context_words,
+    is_described,
+    issuer_of,
+    mailer_for,
+    open_store,
+    secret_keys_of,
+)
 from thebes.secrets.bound import BoundKeys
 from thebes.secrets.keyring import Keyring, Purpose
 from thebes.secrets.peppering import KeyringPepper
@@ -172,6 +180,7 @@ class Membership:
             cost=settings.passwords,
             lanes=Lanes.of_worker(cost, workers=around.workers),
             pepper=KeyringPepper(keyring) if settings.pepper else None,
+            report=self._reports.password,
             mode=settings.mode,
         )
         devices = DeviceCookies(BoundKeys(keyring, Purpose.KNOWN_DEVICES))
@@ -233,6 +242,7 @@ class Membership:
                 circumstances=self.circumstances,
                 prefix=settings.accounts_prefix,
                 with_password_grant=settings.mode is not Mode.PRODUCTION,
+                document=api_document(settings) if is_described(settings) else None,
             )
         )
 

@@ -49,11 +49,19 @@ def protect(app: Any, plan: Callable[[], Plan], owner: object) -> None:
     def start(middleware: SecurityMiddleware) -> Plan:
         # The stack reads `debug` when it is built, and the plan may close it: so the plan comes first.
         made = plan()
-        middleware.app = build()
+        if middleware.app is _not_built_yet:
+            middleware.app = build()
         return made
 
     app.build_middleware_stack = build_inside_the_pass
     setattr(app, _MARK, owner)
+
+
+def complete_openapi(app: Any, complete: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Make FastAPI's `app.openapi()` return what `complete` makes of it; the app may still replace it."""
+    own = getattr(app, "openapi", None)
+    if own is not None:
+        app.openapi = lambda: complete(own())
 
 
 def wrap(app: ASGIApp, plan: Callable[[], Plan], owner: object) -> ASGIApp:

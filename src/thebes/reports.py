@@ -42,6 +42,10 @@ class Reports:
         detail = problem if kid is None else f"{kid}: {problem}"
         self._events.emit("signing_key_unusable", severity="error", outcome="failed", detail=detail)
 
+    def password(self, event: str, *, reason: str) -> None:
+        """Record that a source of breaches is away, or that a stored hash or its pepper can't be read."""
+        self._events.emit(event, severity="warning", outcome="failed", reason=reason)
+
     def token(self, facts: RequestFacts, reason: str) -> None:
         """Record a token of ours that counts for nothing."""
         self._events.emit(

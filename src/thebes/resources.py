@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
+from thebes.accounts import openapi
 from thebes.accounts.mail import Mailer, Sender
 from thebes.accounts.outbox import Mailbox, Outbox
 from thebes.accounts.smtp import SmtpMailer, SmtpServer
@@ -22,6 +24,7 @@ from thebes.settings import Settings
 from thebes.stores.memory import MemoryStore
 from thebes.stores.sqlite import SQLiteStore
 from thebes.stores.store import Store
+from thebes.tokens.cookie_jar import CookieJar
 
 TEST_ISSUER = "https://testserver"
 DEVELOPMENT_ISSUER = "https://localhost"
@@ -94,3 +97,28 @@ def context_words(settings: Settings) -> Sequence[str]:
     """Return the words that are no good as a password of this service (PWD-08)."""
     hosts = (*settings.hosts, *((urlsplit(settings.public_url).netloc,) if settings.public_url else ()))
     return tuple(host.partition(":")[0] for host in hosts)
+
+
+def is_described(settings: Settings) -> bool:
+    """Say whether the account API's OpenAPI document is served: in production if docs are asked for."""
+    return settings.docs or settings.mode is not Mode.PRODUCTION
+
+
+def api_document(settings: Settings) -> dict[str, Any]:
+    """Return the account API's OpenAPI document, of what this mode serves."""
+    return openapi.describe(
+        prefix=settings.accounts_prefix,
+        cookie=CookieJar(namespace=settings.cookie_namespace).session_name,
+        with_password_grant=settings.mode is not Mode.PRODUCTION,
+        is_served=is_described(settings),
+    )
+
+
+def with_accounts(document: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    """Return an app's own document with what is true of its accounts; with their routes if asked for."""
+    if not settings.accounts:
+        return document
+    accounts = api_document(settings)
+    scheme = accounts["components"]["securitySchemes"][openapi.SCHEME]
+    described = openapi.with_scheme(document, scheme)
+    return openapi.merged(described, accounts) if settings.include_accounts else described

@@ -74,6 +74,7 @@ class Security:
         docs: Whether FastAPI's documentation pages and schema stay open in production (default no).
         accounts: None leaves the package's own accounts out; keys, limits and checks stay.
         accounts_prefix: Where accounts are served (default `/auth`).
+        include_accounts: Whether FastAPI's own OpenAPI document has their routes too (default no).
         database_url: Where accounts last: `sqlite:///thebes.db`. Needed in production.
         mail_url: Who takes mails: `smtps://user:password@host`. Needed in production.
         mail_from: Whom mails are from (default no-reply at the public host).
@@ -122,6 +123,7 @@ class Security:
         docs: bool | None = None,
         accounts: Literal[True] | None = True,
         accounts_prefix: str | None = None,
+        include_accounts: bool | None = None,
         database_url: Secret | str | None = None,
         mail_url: Secret | str | None = None,
         mail_from: str | None = None,
@@ -166,6 +168,7 @@ class Security:
                 started.
         """
         protection.protect(app, self._plan_for(app), owner=self)
+        protection.complete_openapi(app, self._with_accounts)
         return app
 
     def wrap(self, app: ASGIApp) -> ASGIApp:
@@ -314,6 +317,11 @@ class Security:
         )
         self._membership = Membership(around)
         return self._membership
+
+    def _with_accounts(self, document: dict[str, Any]) -> dict[str, Any]:
+        from thebes.resources import with_accounts  # noqa: PLC0415
+
+        return with_accounts(document, self.settings())
 
     def _plan_for(self, app: Any) -> Callable[[], Plan]:
         def plan() -> Plan:

@@ -61,6 +61,7 @@ class Settings:
         docs: Whether FastAPI's interactive documentation and schema are open in production.
         accounts: Whether the package serves accounts below `accounts_prefix`.
         accounts_prefix: Where.
+        include_accounts: Whether FastAPI's own OpenAPI document has these routes too.
         database_url: Where accounts and sessions last: `sqlite:///thebes.db`.
         mail_url: Who takes mails: `smtps://user:password@host`.
         mail_from: Whom mails are from; no-reply at the public host if None.
@@ -103,6 +104,7 @@ class Settings:
     docs: bool = False
     accounts: bool = True
     accounts_prefix: str = "/auth"
+    include_accounts: bool = False
     database_url: Secret | None = None
     mail_url: Secret | None = None
     mail_from: str | None = None
@@ -279,6 +281,7 @@ READERS: Mapping[str, Callable[[Any], Any]] = {
     "docs": _flag,
     "accounts": _flag,
     "accounts_prefix": _prefix,
+    "include_accounts": _flag,
     "database_url": _secret,
     "mail_url": _secret,
     "mail_from": str,

@@ -19,8 +19,9 @@ from thebes.stores.accounts import Account
 ADA = "ada@example.com"
 WRONG = "a wrong password, as guessed"
 PAIRS = 50
-# A machine that is shared may hiccup for longer than the difference looked for: then it is measured again.
-TRIES = 5
+# A shared machine hiccups for longer than the difference looked for: then it is measured again. A difference in
+# the work is there each time, and in all of it together.
+TRIES = 8
 ALLOWED = 0.10
 PAUSE_SECONDS = 0.01
 STOPWATCH = Path(__file__).parents[1] / "support" / "stopwatch.py"
@@ -120,20 +121,31 @@ class TestTimes:
     def test_known_and_unknown_addresses_take_as_long(
         self, served: Service, registry: Registry, path: str, capsys: pytest.CaptureFixture[str]
     ):
+        known: list[float] = []
+        unknown: list[float] = []
         differences = []
         for _ in range(TRIES):
-            known, unknown = measure(served, path, registry.pairs(path, PAIRS))
-            differences.append(abs(known - unknown) / min(known, unknown))
+            more = measure(served, path, registry.pairs(path, PAIRS))
+            known += more[0]
+            unknown += more[1]
+            differences.append(min(difference(*more), difference(known, unknown)))
             with capsys.disabled():
-                print(f"\n{path}: known {known * 1e3:.3f} ms, unknown {unknown * 1e3:.3f} ms")
+                medians = [f"{statistics.median(times) * 1e3:.3f} ms" for times in more]
+                print(f"\n{path}: known {medians[0]}, unknown {medians[1]}")
             if differences[-1] < ALLOWED:
                 break
 
-        assert min(differences) < ALLOWED, differences
+        assert differences[-1] < ALLOWED, differences
 
 
-def measure(service: Service, path: str, pairs: list[tuple[str, str]]) -> tuple[float, float]:
-    """Return the median seconds for known and unknown addresses, one request each, interleaved."""
+def difference(known: list[float], unknown: list[float]) -> float:
+    """Return by how much two medians differ, as a part of the smaller."""
+    medians = sorted((statistics.median(known), statistics.median(unknown)))
+    return medians[1] / medians[0] - 1
+
+
+def measure(service: Service, path: str, pairs: list[tuple[str, str]]) -> tuple[list[float], list[float]]:
+    """Return the seconds for known and unknown addresses, one request each, interleaved."""
     order = [each if number % 2 else each[::-1] for number, each in enumerate(pairs)]
     requests = [request(service, path, email) for each in order for email in each]
     work = json.dumps({"port": int(service.origin.rpartition(":")[2]), "requests": requests})
@@ -141,10 +153,7 @@ def measure(service: Service, path: str, pairs: list[tuple[str, str]]) -> tuple[
         [sys.executable, STOPWATCH], input=work, capture_output=True, text=True, check=True, timeout=60
     )
     times = dict(zip((email for each in order for email in each), json.loads(done.stdout), strict=True))
-    known, unknown = zip(*pairs, strict=True)
-    return statistics.median(times[email] for email in known), statistics.median(
-        times[email] for email in unknown
-    )
+    return [times[known] for known, _ in pairs], [times[unknown] for _, unknown in pairs]
 
 
 def request(service: Service, path: str, email: str) -> dict[str, Any]:

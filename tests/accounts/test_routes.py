@@ -1,8 +1,8 @@
 """The account API's paths, methods and bodies, as an attacker tries them."""
 
-import asyncio
 import json
 import socket
+import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,14 +13,11 @@ from hypothesis import strategies as st
 from account_api import (
     OTHER_PASSWORD,
     PASSWORD,
-    REFRESH,
     SESSION,
     Service,
     accounts,
     document,
 )
-from thebes.errors import StoreUnavailable
-from thebes.passwords.lanes import LanesBusy
 
 ADA = "ada@example.com"
 # Each of the package's own paths with the methods that it answers, and a body that is right in form.
@@ -46,9 +43,10 @@ ALLOWED = {
     "sessions": "GET, HEAD",
     "csrf": "GET, HEAD",
     "/.well-known/jwks.json": "GET, HEAD",
+    "openapi.json": "GET, HEAD",
     "sessions/x": "DELETE",
 }
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "get", "FOO")
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND")
 
 
 @pytest.fixture(scope="module")
@@ -64,18 +62,20 @@ class TestMethods:
     @pytest.mark.parametrize("service", ["socket"], indirect=True)
     def test_only_declared_methods_are_answered_and_the_rest_is_named(self, service: Service):
         caller = service.member()
-        paths = [each for each in service.membership.routes.paths]
-        assert {path.removeprefix("/auth/") for path in paths} | {"sessions/x", "sessions/x/end"} == set(ALLOWED)
+        paths = list(service.membership.routes.paths)
+        assert {path.removeprefix("/auth/") for path in paths} | {"sessions/x", "sessions/x/end"} == set(
+            ALLOWED
+        )
 
         for path, allowed in ALLOWED.items():
             for method in METHODS:
                 if method in allowed.split(", "):
                     continue
                 answer = caller.ask(method, path)
-                assert (answer.status, answer.only("allow")) == (405, allowed), (method, path)
+                assert (answer.status, answer.every("allow")) == (405, [allowed]), (method, path)
             for method in ("TRACE", "TRACK"):
                 answer = caller.ask(method, path)
-                assert answer.status == 405
+                assert answer.status in (400, 405)  # 400: the parser of some servers knows no TRACK
                 assert caller.cookies[SESSION].encode() not in answer.body
         assert caller.get("/who").status == 200
 
@@ -121,7 +121,12 @@ class TestSafeMethods:
         stranger.post("forgot", {"email": ADA})
         verify, reset = service.token("verify", "new@example.com"), service.token("reset", ADA)
         before = state(service)
-        queries = ("", f"?token={verify}", f"?token={reset}&password={OTHER_PASSWORD.replace(' ', '+')}", "?_method=POST")
+        queries = (
+            "",
+            f"?token={verify}",
+            f"?token={reset}&password={OTHER_PASSWORD.replace(' ', '+')}",
+            "?_method=POST",
+        )
         overrides = {"X-HTTP-Method-Override": "POST", "X-HTTP-Method": "POST", "X-Method-Override": "DELETE"}
 
         for path in ALLOWED:
@@ -133,7 +138,9 @@ class TestSafeMethods:
 
         assert state(service) == before
         assert caller.get("/who").status == 200
-        assert stranger.post("verify", {"token": verify}).status == 204  # a mail scanner's look used up nothing
+        assert (
+            stranger.post("verify", {"token": verify}).status == 204
+        )  # a mail scanner's look used up nothing
         assert stranger.post("reset", {"token": reset, "password": OTHER_PASSWORD}).status == 204
 
     @pytest.mark.requirement("CSR-08", by="live")
@@ -159,7 +166,11 @@ class TestCaching:
         answers += [caller.get(path) for path in ("me", "sessions", "csrf", "/who")]
         answers.append(service.caller().get("csrf"))
         answers.append(caller.forget(SESSION).get("/who"))  # renewed in place
-        answers += [caller.post("refresh"), caller.sign_in(ADA), caller.post("reauthenticate", {"password": PASSWORD})]
+        answers += [
+            caller.post("refresh"),
+            caller.sign_in(ADA),
+            caller.post("reauthenticate", {"password": PASSWORD}),
+        ]
         answers += [caller.ask("POST", "me"), caller.ask("DELETE", "sessions/x"), caller.post("logout")]
         answers += [caller.get("me"), caller.sign_in(ADA, "wrong")]
         caller.sign_in(ADA)
@@ -167,19 +178,25 @@ class TestCaching:
         for answer in answers:
             assert answer.only("cache-control") == "no-store"
         for path in ("me/x.css", "sessions/x/y.js", "me/", "login/a", "csrf.json", "nothing", ""):
-            assert caller.get(path).status in ((405,) if path == "sessions/x" else (404,))
+            assert caller.get(path).status == 404
 
     @pytest.mark.parametrize(
         "path",
-        ["sessions/", "sessions//", "sessions/x/y", "sessions/x/end/", "sessions/x/y/end", "sessions/%2e%2e/me"],
+        [
+            "sessions/",
+            "sessions//",
+            "sessions/x/y",
+            "sessions/x/end/",
+            "sessions/x/y/end",
+            "sessions/%2e%2e/me",
+        ],
     )
     def test_an_unknown_path_below_the_sessions_is_404(self, standing: Service, path: str):
         caller = standing.caller()
         caller.sign_in(ADA)
 
         for method in ("GET", "POST", "DELETE"):
-            assert caller.ask(method, path).status in (404, 405)
-        assert caller.ask("DELETE", path).status == (405 if path.endswith("end") else 404)
+            assert caller.ask(method, path).status == 404
 
 
 class TestBodies:
@@ -257,7 +274,10 @@ class TestBodies:
 
         assert (answer.status, answer.kind) == (422, "bad-fields")
 
-    @given(raw=st.binary(max_size=300) | st.text(max_size=300).map(lambda text: json.dumps({"email": text}).encode()))
+    @given(
+        raw=st.binary(max_size=300)
+        | st.text(max_size=300).map(lambda text: json.dumps({"email": text}).encode())
+    )
     def test_no_body_breaks_a_route(self, standing: Service, raw: bytes):
         for kind in ("application/json", "application/x-www-form-urlencoded"):
             answer = standing.caller().ask("POST", "login", raw, {"Content-Type": kind})
@@ -272,7 +292,14 @@ class TestBodies:
     @pytest.mark.parametrize("path", [path for path, body in BODIES.items() if body is not None])
     @pytest.mark.parametrize(
         "extra",
-        [{"role": "admin"}, {"roles": ["admin"]}, {"is_verified": True}, {"id": "x"}, {"__proto__": {}}, {"": 1}],
+        [
+            {"role": "admin"},
+            {"roles": ["admin"]},
+            {"is_verified": True},
+            {"id": "x"},
+            {"__proto__": {}},
+            {"": 1},
+        ],
         ids=repr,
     )
     def test_nobody_sets_what_is_not_theirs_to_set(self, standing: Service, path: str, extra: dict[str, Any]):
@@ -298,7 +325,11 @@ class TestBodies:
             async def send(message: Any) -> None:
                 return None
 
-            headers = [(b"host", b"testserver"), (b"content-type", b"application/json"), (b"content-length", b"9")]
+            headers = [
+                (b"host", b"testserver"),
+                (b"content-type", b"application/json"),
+                (b"content-length", b"9"),
+            ]
             scope = {
                 "type": "http", "http_version": "1.1", "scheme": "https", "path": "/auth/login", "method": "POST",
                 "raw_path": b"/auth/login", "query_string": b"", "root_path": "", "client": ("127.0.0.1", 1),
@@ -310,81 +341,15 @@ class TestBodies:
         assert standing.caller().get("csrf").status == 200
 
 
-class TestTrouble:
-    """What is away is told apart from what is wrong: 503, with Retry-After, and no cookie touched."""
-
-    @pytest.mark.parametrize(
-        ("method", "path", "body"),
-        [
-            *(("POST", path, body) for path, body in BODIES.items() if path != "refresh"),
-            ("POST", "refresh", None),
-            ("GET", "me", None),
-            ("DELETE", "me", None),
-            ("GET", "sessions", None),
-            ("DELETE", "sessions/x", None),
-        ],
-    )
-    def test_a_store_that_is_away_is_503(
-        self, service: Service, monkeypatch: pytest.MonkeyPatch, method: str, path: str, body: dict[str, Any] | None
-    ):
-        caller = service.member()
-        before = dict(caller.cookies)
-        store = service.membership.store
-        for room in (store.accounts, store.sessions, store.failures, store.jobs):
-            for name in dir(room):
-                if not name.startswith("_") and asyncio.iscoroutinefunction(getattr(room, name)):
-                    monkeypatch.setattr(room, name, _away)
-
-        answer = caller.post(path, body) if method == "POST" else caller.ask(method, path)
-
-        assert (answer.status, answer.kind) == (503, "store-unavailable")
-        assert int(answer.only("retry-after")) >= 1
-        assert caller.cookies == before
-
-    @pytest.mark.parametrize("path", ["register", "login", "password", "reset", "reauthenticate"])
-    def test_full_hashing_lanes_are_503_and_charge_nobody(
-        self, service: Service, monkeypatch: pytest.MonkeyPatch, path: str
-    ):
-        caller = service.member()
-        caller.post("forgot", {"email": ADA})
-        body = {**(BODIES[path] or {})}
-        if path == "reset":
-            body["token"] = service.token("reset", ADA)
-
-        async def busy(*_: Any, **__: Any) -> Any:
-            raise LanesBusy(7)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(service.membership.passwords.lanes, "run", busy)
-            answers = [caller.post(path, body) for _ in range(8)]
-
-        assert {(answer.status, answer.kind) for answer in answers} == {(503, "sign-in-busy")}
-        assert {answer.only("retry-after") for answer in answers} == {"7"}
-        assert caller.post(path, body).status in (200, 202, 204)
-
-    def test_a_refresh_that_fails_for_good_takes_the_cookies_back(self, service: Service):
-        caller = service.member()
-        caller.cookies[REFRESH] = caller.cookies[REFRESH][:-1] + ("A" if caller.cookies[REFRESH][-1] != "A" else "B")
-
-        answer = caller.post("refresh")
-
-        assert (answer.status, answer.kind) == (401, "session-ended")
-        assert not {SESSION, REFRESH} & caller.cookies.keys()
-
-
-async def _away(*_: Any, **__: Any) -> Any:
-    raise StoreUnavailable("the disk is gone")
-
-
 def state(service: Service) -> Any:
     """Return all that is stored, but for what says when something was used."""
-    import sqlite3  # noqa: PLC0415
-
     assert service.database is not None
     service.mailed(ADA)
     connection = sqlite3.connect(service.database)
     try:
         tables = ("accounts", "tokens", "sessions", "revocations", "failures", "jobs")
-        return {name: connection.execute(f"SELECT * FROM thebes_{name} ORDER BY 1").fetchall() for name in tables}  # noqa: S608
+        return {
+            name: connection.execute(f"SELECT * FROM thebes_{name} ORDER BY 1").fetchall() for name in tables
+        }
     finally:
         connection.close()

@@ -34,7 +34,9 @@ class TestList:
     def test_owners_see_their_sessions_without_tokens_and_end_one_or_all(self, service: Service):
         here = service.member()
         there = service.caller()
-        there.fields["User-Agent"] = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Version/18 Safari/605"
+        there.fields["User-Agent"] = (
+            "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Version/18 Safari/605"
+        )
         there.sign_in(ADA)
         program = service.caller()
         tokens = document(program.sign_in(ADA, mode="bearer"))
@@ -72,7 +74,11 @@ class TestList:
         mallory, grace = service.member(), service.member(GRACE)
         [foreign] = [each["id"] for each in sessions_of(grace)]
 
-        for method, target in [("DELETE", "sessions/{}"), ("POST", "sessions/{}/end"), ("GET", "sessions/{}")]:
+        for method, target in [
+            ("DELETE", "sessions/{}"),
+            ("POST", "sessions/{}/end"),
+            ("GET", "sessions/{}"),
+        ]:
             theirs = mallory.ask(method, target.format(foreign))
             nobodys = mallory.ask(method, target.format(random_id()))
             assert (theirs.status, theirs.kind) == (nobodys.status, nobodys.kind)
@@ -110,10 +116,7 @@ class TestList:
             "reauthenticate": {"password": PASSWORD},
             "password": {"current_password": PASSWORD, "password": "moonlight over gates"},
         }
-        if path == "me":
-            answer = caller.ask("DELETE", path)
-        else:
-            answer = caller.post(path, bodies.get(path))
+        answer = caller.ask("DELETE", path) if path == "me" else caller.post(path, bodies.get(path))
 
         names = [field.partition("=")[0] for field in answer.every("set-cookie")]
         assert answer.status in (200, 204)

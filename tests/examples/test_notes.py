@@ -1,4 +1,4 @@
-"""The note board, in process: its pages, its JSON and its store."""
+"""The notebook, in process: its pages, its JSON and its store."""
 
 import json
 import re
@@ -7,12 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from starlette.testclient import TestClient
 
 
 class TestWriting:
     def test_an_empty_board_invites_to_write(self, board, outline):
-        answer = board.get("/")
+        answer = board.get("/notes")
 
         assert answer.status_code == 200
         assert "no notes yet" in outline(answer.text).words
@@ -21,11 +20,11 @@ class TestWriting:
     def test_a_note_is_kept_and_shown_after_a_redirect(self, board, outline):
         form = {"title": "Found", "body": "A grey scarf"}
 
-        answer = board.post("/", data=form, follow_redirects=False)
+        answer = board.submit("/notes", form, follow_redirects=False)
 
-        assert (answer.status_code, answer.headers["location"]) == (303, "/?done=written#note-1")
+        assert (answer.status_code, answer.headers["location"]) == (303, "/notes?done=written#note-1")
         page = outline(board.get(answer.headers["location"]).text).words
-        assert "Your note is on the board." in page
+        assert "Your note is in the book." in page
         assert "1 note " in page
         assert "Found A grey scarf just now" in page
 
@@ -33,19 +32,19 @@ class TestWriting:
         board.write("older")
         board.write("newer")
 
-        page = outline(board.get("/").text).words
+        page = outline(board.get("/notes").text).words
 
         assert "2 notes" in page
         assert page.index("newer") < page.index("older")
 
     def test_a_line_end_of_a_text_area_counts_as_one_character(self, board):
-        board.post("/", data={"title": "Poem", "body": "\r\n".join("x" * 2000)})
+        board.submit("/notes", {"title": "Poem", "body": "\r\n".join("x" * 2000)})
 
         (note,) = board.get("/api/notes").json()
         assert note["body"] == "\n".join("x" * 2000)
 
     def test_white_space_around_a_note_is_dropped_and_inside_it_is_kept(self, board):
-        board.post("/", data={"title": "  two  words ", "body": "\n\tone\n\n  two\n"})
+        board.submit("/notes", {"title": "  two  words ", "body": "\n\tone\n\n  two\n"})
 
         (note,) = board.get("/api/notes").json()
         assert (note["title"], note["body"]) == ("two  words", "one\n\n  two")
@@ -65,7 +64,7 @@ class TestWriting:
         ],
     )
     def test_bad_input_is_explained_and_nothing_typed_is_lost(self, board, outline, title, body, complaint):
-        answer = board.post("/", data={"title": title, "body": body})
+        answer = board.submit("/notes", {"title": title, "body": body})
 
         page = outline(answer.text)
         field = "title" if body == "b" else "body"
@@ -80,13 +79,13 @@ class TestWriting:
         assert board.titles() == []
 
     def test_a_line_break_at_the_start_of_a_body_survives_a_complaint(self, board):
-        page = board.post("/", data={"title": "", "body": "\nsecond line"}).text
+        page = board.submit("/notes", {"title": "", "body": "\nsecond line"}).text
 
         # A browser drops the first line break after the tag: the second is the writer's.
         assert re.search(r"<textarea[^>]*>\n\nsecond line</textarea>", page)
 
     def test_a_form_without_fields_is_explained_too(self, board):
-        answer = board.post("/", data={"other": "field"})
+        answer = board.submit("/notes", {"other": "field"})
 
         assert answer.status_code == 422
         assert "Give the note a title." in answer.text
@@ -107,7 +106,7 @@ class TestSearching:
         board.write("Hill", "above the river")
         board.write("Gate", "closed at night")
 
-        page = outline(board.get("/", params={"q": "river"}).text).words
+        page = outline(board.get("/notes", params={"q": "river"}).text).words
 
         assert "2 of 3 notes" in page
         assert "Hill" in page
@@ -117,14 +116,14 @@ class TestSearching:
     def test_a_search_without_a_hit_says_so_and_stays_in_the_field(self, board, outline):
         board.write()
 
-        answer = board.get("/", params={"q": "sphinx"})
+        answer = board.get("/notes", params={"q": "sphinx"})
 
         assert answer.status_code == 200
         assert "No note mentions “sphinx”." in outline(answer.text).words
         assert outline(answer.text).attributes("input", id="q")["value"] == "sphinx"
 
     def test_a_search_that_is_too_long_is_explained_beside_its_field(self, board, outline):
-        answer = board.get("/", params={"q": "y" * 121})
+        answer = board.get("/notes", params={"q": "y" * 121})
 
         field = outline(answer.text).attributes("input", id="q")
         assert answer.status_code == 422
@@ -152,11 +151,11 @@ class TestSearching:
         for number in range(51):
             board.write(f"number {number}")
 
-        first = board.get("/", params={"q": "number"}).text
+        first = board.get("/notes", params={"q": "number"}).text
         link = outline(first).attributes("a", rel="next")["href"]
         second = board.get(link).text
 
-        assert link == "/?q=number&before=2"
+        assert link == "/notes?q=number&before=2"
         assert outline(first).tags.count("article") == 50
         assert "number 0" in second
         assert outline(second).tags.count("article") == 1
@@ -167,24 +166,24 @@ class TestDeleting:
     def test_a_deleted_note_is_gone_and_the_page_says_so(self, board):
         note = board.write()
 
-        answer = board.post(f"/notes/{note}/delete", follow_redirects=False)
+        answer = board.submit(f"/notes/{note}/delete", follow_redirects=False)
 
-        assert (answer.status_code, answer.headers["location"]) == (303, "/?done=deleted")
-        assert "The note was deleted." in board.get("/?done=deleted").text
+        assert (answer.status_code, answer.headers["location"]) == (303, "/notes?done=deleted")
+        assert "The note was deleted." in board.get("/notes?done=deleted").text
         assert board.titles() == []
 
     def test_deleting_leads_back_to_the_search_that_showed_the_note(self, board):
         note = board.write()
 
-        answer = board.post(f"/notes/{note}/delete", data={"q": "a&b=c\r\nx: y"}, follow_redirects=False)
+        answer = board.submit(f"/notes/{note}/delete", {"q": "a&b=c\r\nx: y"}, follow_redirects=False)
 
-        assert answer.headers["location"] == "/?q=a%26b%3Dc%0D%0Ax%3A+y&done=deleted"
+        assert answer.headers["location"] == "/notes?q=a%26b%3Dc%0D%0Ax%3A+y&done=deleted"
 
     def test_a_second_click_is_told_that_the_note_was_gone_already(self, board):
         note = board.write()
-        board.post(f"/notes/{note}/delete")
+        board.submit(f"/notes/{note}/delete")
 
-        assert "already gone" in board.post(f"/notes/{note}/delete").text
+        assert "already gone" in board.submit(f"/notes/{note}/delete").text
 
     def test_an_id_is_never_given_out_twice(self, board):
         first = board.write()
@@ -274,11 +273,13 @@ class TestStore:
     def test_the_file_and_its_directory_are_made(self, board, tmp_path):
         assert (tmp_path / "state" / "notes.db").is_file()
 
-    def test_notes_survive_a_restart(self, example, board):
+    def test_notes_survive_a_restart(self, board, tmp_path):
         board.write("kept")
+        account = board.get("/auth/me").json()["account"]["id"]
 
-        with TestClient(example.app, base_url="https://testserver") as again:
-            assert [note["title"] for note in again.get("/api/notes").json()] == ["kept"]
+        again = sys.modules["board.store"].NoteStore(tmp_path / "state" / "notes.db")
+
+        assert [note.title for note in again.search(account).notes] == ["kept"]
 
     def test_many_threads_write_and_read_at_once_and_nothing_is_lost(self, example, tmp_path):
         module = sys.modules["board.store"]
@@ -287,14 +288,14 @@ class TestStore:
         def work(number: int) -> int:
             # A store of its own for each: some of them make the file at the same moment.
             store = module.NoteStore(path)
-            store.write(title=f"note {number}", body="body")
-            return store.search().total
+            store.write("ada", title=f"note {number}", body="body")
+            return store.search("ada").total
 
         with ThreadPoolExecutor(8) as pool:
             totals = list(pool.map(work, range(40)))
 
         assert max(totals) == 40
-        assert module.NoteStore(path).search().matching == 40
+        assert module.NoteStore(path).search("ada").matching == 40
 
     @pytest.mark.parametrize(
         ("age", "words"),
@@ -313,4 +314,4 @@ class TestStore:
     def test_the_age_of_a_note_is_told_in_words(self, example, age, words):
         now = datetime(2026, 3, 9, 12, tzinfo=UTC)
 
-        assert example.pages.time_ago(now - age, now) == words
+        assert example.rendering.time_ago(now - age, now) == words

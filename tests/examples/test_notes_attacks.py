@@ -1,4 +1,4 @@
-"""The note board against what attackers type into it: markup, SQL, and the policy for scripts."""
+"""The notebook against what attackers type into it: markup, SQL, and the policy for scripts."""
 
 import re
 
@@ -21,34 +21,34 @@ import pytest
 class TestMarkup:
     def test_a_note_is_shown_as_text(self, board, outline, payload):
         note = board.write("harmless", "harmless")
-        harmless = outline(board.get("/").text).tags
+        harmless = outline(board.get("/notes").text).tags
         board.delete(f"/api/notes/{note}")
         board.write(payload, payload)
 
-        page = outline(board.get("/").text)
+        page = outline(board.get("/notes").text)
 
         assert page.tags == harmless
         assert page.text.count(payload) >= 2
 
     def test_a_search_is_shown_as_text(self, board, outline, payload):
-        harmless = outline(board.get("/", params={"q": "harmless"}).text).tags
+        harmless = outline(board.get("/notes", params={"q": "harmless"}).text).tags
 
-        page = outline(board.get("/", params={"q": payload}).text)
+        page = outline(board.get("/notes", params={"q": payload}).text)
 
         assert page.tags == harmless
         assert page.attributes("input", id="q")["value"] == payload
         assert payload in page.text
 
     def test_what_was_typed_is_shown_as_text_beside_a_complaint(self, board, outline, payload):
-        harmless = outline(board.post("/", data={"title": "t", "body": ""}).text).tags
+        harmless = outline(board.submit("/notes", {"title": "t", "body": ""}).text).tags
 
-        page = outline(board.post("/", data={"title": payload, "body": ""}).text)
+        page = outline(board.submit("/notes", {"title": payload, "body": ""}).text)
 
         assert page.tags == harmless
         assert page.attributes("input", name="title")["value"] == payload
 
     def test_the_address_can_not_put_words_into_the_page(self, board, outline, payload):
-        page = outline(board.get("/", params={"done": payload}).text)
+        page = outline(board.get("/notes", params={"done": payload}).text)
 
         assert payload not in page.text
 
@@ -58,7 +58,7 @@ class TestMarkup:
     [
         "'",
         "' OR '1'='1",
-        "'; DROP TABLE note; --",
+        "'; DROP TABLE notes; --",
         "%' UNION SELECT 1, sql, 1, 1 FROM sqlite_master --",
         "' AND randomblob(500000000) --",
         "\\' OR 1=1 --",
@@ -76,7 +76,7 @@ class TestSql:
     def test_sql_in_a_form_is_kept_word_for_word(self, board, payload):
         board.write("plain", "plain")
 
-        board.post("/", data={"title": payload, "body": payload})
+        board.submit("/notes", {"title": payload, "body": payload})
 
         assert board.titles() == [payload, "plain"]
 
@@ -85,14 +85,14 @@ class TestPolicy:
     def test_the_page_holds_no_inline_code_and_loads_nothing_from_elsewhere(self, board, outline):
         board.write()
 
-        for tag, attributes in outline(board.get("/").text).elements:
+        for tag, attributes in outline(board.get("/notes").text).elements:
             assert tag != "style"
             assert not any(name == "style" or name.startswith("on") for name in attributes)
             address = attributes.get("src") or attributes.get("href") or "/"
             assert re.match(r"[/#](?!/)", address), address
 
     def test_every_script_carries_the_nonce_of_this_answer(self, board, outline):
-        answers = [board.get("/") for _ in range(2)]
+        answers = [board.get("/notes") for _ in range(2)]
         nonces = [outline(answer.text).attributes("script")["nonce"] for answer in answers]
 
         for answer, nonce in zip(answers, nonces, strict=True):

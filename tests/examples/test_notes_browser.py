@@ -1,169 +1,61 @@
-"""The note board as people use it: `thebes dev` serves it, Chromium drives it.
+"""The notebook as people use it: `thebes dev` serves it, Chromium drives it."""
 
-The certificate is checked twice. A TLS client of ours trusts nothing but `.thebes/ca.pem`; Chromium,
-whose trust store belongs to the machine, is told the key that this client has seen, and no other.
-"""
-
-import base64
-import hashlib
-import os
-import signal
-import socket
-import ssl
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from cryptography.x509 import load_der_x509_certificate
-from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, StorageState, expect
+
+from notes_browser import (
+    ADDRESS,
+    DESKTOP,
+    PHONE,
+    Server,
+    console_of,
+    register,
+    serving,
+    sign_in,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "notes"
-START_SECONDS = 60.0
-STOP_SECONDS = 20.0
-DESKTOP = {"width": 1280, "height": 860}
-PHONE = {"width": 390, "height": 844}
 
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """A running `thebes dev`: where it answers, and the key that it answers with."""
-
-    url: str
-    key_hash: str
+@pytest.fixture(scope="module")
+def development(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Run the server with lifetimes as they are, so that many windows can share one sign-in."""
+    with serving(tmp_path_factory.mktemp("notes")) as development:
+        yield development
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    home = tmp_path_factory.mktemp("notes")
-    port = free_port()
-    command = [sys.executable, "-m", "thebes", "dev", "main:app", "--app-dir", str(EXAMPLE)]
-    log = home / "server.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [*command, "--port", str(port), "--no-reload"],
-            cwd=home,
-            env=environment(home),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            leaf = wait_for_certificate(process, port, home / ".thebes" / "ca.pem", log)
-            yield Server(f"https://localhost:{port}", key_hash(leaf))
-        finally:
-            stop(process)
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str, server: Server) -> Iterator[Browser]:
-    arguments = [
-        "--no-sandbox",
-        "--disable-background-networking",
-        f"--ignore-certificate-errors-spki-list={server.key_hash}",
-    ]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
-        yield browser
-        browser.close()
+def signed_in(browser: Browser, development: Server) -> StorageState:
+    """Register and sign in once, and give the cookies of that."""
+    context = browser.new_context(base_url=development.url)
+    page = context.new_page()
+    register(page, development, ADDRESS)
+    sign_in(page, ADDRESS)
+    page.wait_for_url("**/notes")
+    state = context.storage_state()
+    context.close()
+    return state
 
 
 @pytest.fixture
-def context(browser: Browser, server: Server) -> Iterator[BrowserContext]:
+def context(browser: Browser, development: Server, signed_in: StorageState) -> Iterator[BrowserContext]:
     context = browser.new_context(
-        base_url=server.url, viewport=DESKTOP, ignore_https_errors=False, locale="en-GB"
+        base_url=development.url,
+        viewport=DESKTOP,
+        ignore_https_errors=False,
+        locale="en-GB",
+        storage_state=signed_in,
     )
     yield context
     context.close()
 
 
-@pytest.fixture
-def page(context: BrowserContext) -> Iterator[Page]:
-    """Give a page whose console must stay empty: no violation of the policy, no error, nothing."""
-    page = context.new_page()
-    told = console_of(page)
-    yield page
-    assert told == []
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def environment(home: Path) -> dict[str, str]:
-    """Return our environment without the settings of this test process."""
-    ours = ("THEBES_", "NOTES_")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    return kept | {"XDG_STATE_HOME": str(home / "state")}
-
-
-def wait_for_certificate(process: subprocess.Popen[bytes], port: int, authority: Path, log: Path) -> bytes:
-    """Return the server's certificate (DER) once it answers, verified by its local authority."""
-    deadline = time.monotonic() + START_SECONDS
-    problem: Exception | None = None
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            return verified_certificate(port, authority)
-        except (ConnectionError, FileNotFoundError) as error:  # not there yet; all else is a fault
-            problem = error
-            time.sleep(0.1)
-    pytest.fail(f"thebes dev didn't answer ({problem}):\n{log.read_text(errors='replace')}")
-
-
-def verified_certificate(port: int, authority: Path) -> bytes:
-    trust = ssl.create_default_context(cafile=authority)
-    with (
-        socket.create_connection(("localhost", port), timeout=10) as connection,
-        trust.wrap_socket(connection, server_hostname="localhost") as secured,
-    ):
-        certificate = secured.getpeercert(binary_form=True)
-        assert certificate is not None
-        return certificate
-
-
-def key_hash(certificate: bytes) -> str:
-    key = load_der_x509_certificate(certificate).public_key()
-    encoded = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return base64.b64encode(hashlib.sha256(encoded).digest()).decode()
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.send_signal(signal.SIGINT)
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-        raise
-
-
-def console_of(page: Page) -> list[str]:
-    told: list[str] = []
-
-    def failed(request: Request) -> None:
-        # Who leaves a page before its icon has come breaks that request off: no fault of the page.
-        if request.failure != "net::ERR_ABORTED":
-            told.append(f"{request.failure}: {request.url}")
-
-    page.on("console", lambda message: told.append(f"{message.type}: {message.text}"))
-    page.on("pageerror", lambda error: told.append(f"uncaught: {error}"))
-    page.on("requestfailed", failed)
-    return told
-
-
 def write(page: Page, title: str, body: str) -> None:
     page.get_by_label("Title", exact=True).fill(title)
     page.get_by_label("Note", exact=True).fill(body)
-    page.get_by_role("button", name="Put it on the board").click()
+    page.get_by_role("button", name="Put it in the book").click()
 
 
 def delete(page: Page, title: str) -> None:
@@ -178,11 +70,11 @@ def hidden_width(page: Page) -> int:
 
 
 def test_a_note_is_written_found_and_deleted(page):
-    page.goto("/")
+    page.goto("/notes")
     assert page.evaluate("isSecureContext && location.protocol") == "https:"
 
     write(page, "Lentil soup", "At noon, by the third gate.\nBring a bowl.")
-    expect(page.get_by_role("status")).to_have_text("Your note is on the board.")
+    expect(page.get_by_role("status")).to_have_text("Your note is in the book.")
     note = page.get_by_role("article", name="Lentil soup")
     expect(note).to_contain_text("At noon, by the third gate.\nBring a bowl.")
     expect(note.get_by_role("time")).to_have_text("just now")
@@ -199,7 +91,7 @@ def test_a_note_is_written_found_and_deleted(page):
 
 
 def test_a_question_comes_before_a_note_is_deleted_and_no_keeps_it(page):
-    page.goto("/")
+    page.goto("/notes")
     write(page, "Rehearsal", "On Thursday")
 
     page.get_by_role("button", name="Delete the note “Rehearsal”").press("Enter")
@@ -212,9 +104,9 @@ def test_a_question_comes_before_a_note_is_deleted_and_no_keeps_it(page):
 
 
 def test_a_reload_does_not_claim_again_that_a_note_was_written(page):
-    page.goto("/")
+    page.goto("/notes")
     write(page, "Scarf", "Grey, found at the well")
-    expect(page.get_by_role("status")).to_have_text("Your note is on the board.")
+    expect(page.get_by_role("status")).to_have_text("Your note is in the book.")
 
     page.reload()
 
@@ -223,7 +115,7 @@ def test_a_reload_does_not_claim_again_that_a_note_was_written(page):
 
 
 def test_the_counter_follows_what_is_typed(page):
-    page.goto("/")
+    page.goto("/notes")
 
     page.get_by_label("Title", exact=True).fill("🏛" * 118)
     expect(page.locator("#title-help")).to_have_text("2 left")
@@ -234,7 +126,7 @@ def test_the_counter_follows_what_is_typed(page):
 def test_after_a_complaint_the_cursor_is_in_the_field_that_it_is_about(context):
     page = context.new_page()
     told = console_of(page)
-    page.goto("/")
+    page.goto("/notes")
 
     write(page, "Bicycle", "   ")
 
@@ -247,7 +139,7 @@ def test_after_a_complaint_the_cursor_is_in_the_field_that_it_is_about(context):
 
 
 def test_script_in_a_note_does_not_run(page):
-    page.goto("/")
+    page.goto("/notes")
     write(page, "<script>document.title = 'taken'</script>", "<img src=x onerror=\"document.title='taken'\">")
 
     expect(page.get_by_role("article", name="<script>")).to_contain_text("<img src=x")
@@ -258,7 +150,7 @@ def test_a_violation_of_the_policy_would_be_told(context):
     """The other tests rest on this: an empty console means something."""
     page = context.new_page()
     told = console_of(page)
-    page.goto("/")
+    page.goto("/notes")
 
     with page.expect_console_message(lambda message: "Content Security Policy" in message.text):
         page.evaluate("document.body.setAttribute('onclick', '1')")
@@ -269,7 +161,7 @@ def test_a_violation_of_the_policy_would_be_told(context):
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE, {"width": 320, "height": 640}])
 def test_no_page_scrolls_sideways(context, page, viewport):
     page.set_viewport_size(viewport)
-    page.goto("/")
+    page.goto("/notes")
     assert hidden_width(page) == 0
 
     write(page, "m" * 120, "w" * 400)
@@ -281,17 +173,19 @@ def test_no_page_scrolls_sideways(context, page, viewport):
     page.get_by_role("button", name="Delete it").click()
     expect(page.get_by_role("status")).to_have_text("The note was deleted.")
 
-    page.goto("/?q=" + "q" * 120)
+    page.goto("/notes?q=" + "q" * 120)
     assert hidden_width(page) == 0
 
 
-def test_everything_works_without_script(browser, server):
-    context = browser.new_context(base_url=server.url, viewport=PHONE, java_script_enabled=False)
+def test_everything_works_without_script(browser, development, signed_in):
+    context = browser.new_context(
+        base_url=development.url, viewport=PHONE, java_script_enabled=False, storage_state=signed_in
+    )
     page = context.new_page()
-    page.goto("/")
+    page.goto("/notes")
 
     write(page, "By hand", "No script at all")
-    expect(page.get_by_role("status")).to_have_text("Your note is on the board.")
+    expect(page.get_by_role("status")).to_have_text("Your note is in the book.")
     delete(page, "By hand")
     expect(page.get_by_role("status")).to_have_text("The note was deleted.")
 

@@ -240,6 +240,30 @@ class TestALimitOfItsOwn:
         assert served.ask("GET", "/%6d%6Fved", client).status == 307
         assert served.ask("GET", "/moved", client).status == 429
 
+    @pytest.mark.parametrize(
+        "target",
+        [
+            "//moved",
+            "/./moved",
+            "/page/../moved",
+            "/moved/.",
+            "/moved%00",
+            "/%2Fmoved",
+            "/moved%2F",
+            "/page/..%5cmoved",
+            "/%256doved",
+            "/page/%2e%2e%252fmoved",
+        ],
+    )
+    def test_counts_every_spelling_that_another_reader_could_take_for_it(self, served, target):
+        client = named_client()
+
+        assert served.ask("GET", target, client).status != 429
+        assert served.ask("GET", target, client).status == 429
+        assert served.ask("GET", "/moved", client).status == 429
+        # The first counted under the app's limit too, the refused ones under none.
+        assert left(served, client) == 2
+
     def test_is_charged_for_what_another_check_refuses(self, served):
         client = named_client()
 

@@ -4,12 +4,12 @@ import re
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from asking import request_facts
+from limiting import Declared, asked, hits, limited_routes
 from thebes.errors import ConfigurationError
 from thebes.facts import RequestFacts, Surroundings
 from thebes.forwarding import Forwarding
@@ -17,39 +17,7 @@ from thebes.paths import RoutePattern
 from thebes.ratelimit import Quota, Rate, RateLimits
 from thebes.ratelimit.rules import Rule
 
-
-@dataclass(frozen=True)
-class Declared:
-    """What an app declares of limits for a route."""
-
-    limit: object = "default"
-    cost: int = 1
-
-
-class Routes:
-    """Exact routes with their limits."""
-
-    def __init__(self, **routes):
-        self.is_empty = not routes
-        self._routes = {("GET", "/" + name): declared for name, declared in routes.items()}
-
-    def find(self, method, path):
-        return self._routes.get((method, path), Declared())
-
-    def entries(self):
-        return [(f"{method} {path}", declared) for (method, path), declared in self._routes.items()]
-
-
 FIVE = Rate("5/minute")
-
-
-def asked(address="192.0.2.1", path="/", *, surroundings=None, **rest):
-    return request_facts(path=path, client=(address, 50000), surroundings=surroundings, **rest)
-
-
-def hits(check, count=1, **request):
-    """Return how many of so many requests were let through."""
-    return sum(check(asked(**request)) is None for _ in range(count))
 
 
 @pytest.fixture
@@ -121,11 +89,11 @@ class TestWhoIsCounted:
 
 class TestRoutes:
     def surroundings(self, **routes):
-        return Surroundings(routes=Routes(**routes))
+        return Surroundings(routes=limited_routes(**routes))
 
     def test_a_route_without_limit_and_the_health_path_cost_nothing(self, five):
         free = Surroundings(
-            routes=Routes(assets=Declared(limit=None)), health=RoutePattern.parse("GET /healthz")
+            routes=limited_routes(assets=Declared(limit=None)), health=RoutePattern.parse("GET /healthz")
         )
 
         assert hits(five, 50, path="/assets", surroundings=free) == 50
@@ -159,13 +127,7 @@ class TestRoutes:
     @pytest.mark.parametrize("cost", [0, 6])
     def test_a_cost_that_the_limit_never_pays_is_an_error_at_the_start(self, cost):
         with pytest.raises(ConfigurationError, match=r"GET /report costs .* allows 1 to 5"):
-            RateLimits([FIVE], routes=Routes(report=Declared(cost=cost)).entries())
-
-    def test_a_route_declared_after_the_start_costs_no_more_than_the_whole_budget(self, five):
-        routes = self.surroundings(report=Declared(cost=6))
-
-        assert hits(five, 9, path="/report", surroundings=routes) == 1
-        assert hits(five, 9, path="/", surroundings=routes) == 0
+            RateLimits([FIVE], routes=limited_routes(report=Declared(cost=cost)).entries())
 
     def test_all_rules_of_a_route_hold_and_a_refusal_by_one_costs_no_other(self, five, clock):
         rules = (Quota("3/second"), Quota("10/minute"))
@@ -194,7 +156,7 @@ class TestCharges:
 
     def test_health_checks_and_free_routes_are_not_charged(self, five):
         free = Surroundings(
-            routes=Routes(free=Declared(limit=None)), health=RoutePattern.parse("GET /healthz")
+            routes=limited_routes(free=Declared(limit=None)), health=RoutePattern.parse("GET /healthz")
         )
         five.charge(asked(path="/free", surroundings=free), 5)
         five.charge(asked(path="/healthz", surroundings=free), 5)
@@ -314,7 +276,7 @@ class TestParallelRequests:
 
 class TestBounds:
     def test_every_rule_says_what_it_admits_and_what_it_takes_up(self):
-        routes = Routes(
+        routes = limited_routes(
             search=Declared((Quota("10/minute"),)), trial=Declared((Rate("5/second", monitor=True),))
         )
         check = RateLimits(routes=routes.entries())
@@ -333,8 +295,17 @@ class TestBounds:
 
         assert five.live() == {"default": 3}  # an IPv6 client has a key for its /64 and one for its /48
 
+    @pytest.mark.parametrize(
+        ("names", "published"),
+        [(("a", "a-48"), ["a", "a-48-2"]), (("a-48", "a"), ["a-48", "a-2"]), (("a", "a"), ["a", "a-2"])],
+    )
+    def test_no_name_is_that_of_another_rule_s_ipv6_network(self, names, published, clock):
+        check = RateLimits([Rate("5/minute", name=name) for name in names], clock=clock)
+
+        assert [bound.policy for bound in check.bounds()] == published
+
     def test_names_are_unique_and_can_stand_in_a_field(self):
-        routes = Routes(
+        routes = limited_routes(
             **{"a/b": Declared((Quota("1/minute"),)), "a-b": Declared((Quota("1/minute"),))},
             **{"caf\N{LATIN SMALL LETTER E WITH ACUTE}" * 40: Declared((Quota("1/minute", name="mine"),))},
         )

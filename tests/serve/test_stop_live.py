@@ -20,6 +20,7 @@ pytestmark = pytest.mark.slow
 PATIENT = slower(
     handshake_seconds=60,
     header_seconds=60,
+    body_seconds=60,
     idle_seconds=60,
     stalled_seconds=60,
     linger_seconds=3,

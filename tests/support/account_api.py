@@ -77,7 +77,12 @@ class Caller:
         return self.ask("POST", path, body, {"Content-Type": "application/json", **(fields or {})})
 
     def form(
-        self, path: str, values: Mapping[str, str] | bytes, fields: Fields | None = None, *, token: str | None = ""
+        self,
+        path: str,
+        values: Mapping[str, str] | bytes,
+        fields: Fields | None = None,
+        *,
+        token: str | None = "",
     ) -> Answered:
         """Navigate by a form; it carries a token unless that is None."""
         if isinstance(values, bytes):
@@ -201,12 +206,14 @@ class Service:
         with sqlite3.connect(self.database) as connection:
             for column in columns:
                 table, _, name = f"thebes_{column}".partition(".")
-                connection.execute(f"UPDATE {table} SET {name} = {name} - ?", (seconds,))  # noqa: S608
+                connection.execute(f"UPDATE {table} SET {name} = {name} - ?", (seconds,))
         connection.close()
 
 
 @contextmanager
-def accounts(transport: Transport = "memory", tmp_path: Path | None = None, **settings: Any) -> Iterator[Service]:
+def accounts(
+    transport: Transport = "memory", tmp_path: Path | None = None, **settings: Any
+) -> Iterator[Service]:
     """Serve an app with accounts until the block ends; with `/who`, which needs somebody signed in."""
     lines: list[str] = []
     loops: list[Any] = []

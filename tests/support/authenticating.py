@@ -123,6 +123,14 @@ class Club:
         keys = BoundKeys(Keyring((TEST_KEY,)), Purpose.TOKEN_SIGNING)
         return CookieTokens(keys, issuer=TEST_ISSUER)
 
+    def forget(self) -> "Club":
+        """Start with empty notes again; accounts and sessions stay."""
+        self.told.lines.clear()
+        self.told.severities.clear()
+        if isinstance(self.app, Noting):
+            self.app.__init__()  # type: ignore[misc] # as it was made
+        return self
+
     async def sign_in(
         self, account: Account = ADA, *, mode: Any = "cookie", ago: float = 0.0, **more: Any
     ) -> SignedIn:
@@ -175,7 +183,12 @@ class Club:
 
 @asynccontextmanager
 async def a_club(
-    app: Any = None, *, without: tuple[str, ...] = (), protect: bool = False, **settings: Any
+    app: Any = None,
+    *,
+    without: tuple[str, ...] = (),
+    protect: bool = False,
+    prepare: Any = None,
+    **settings: Any,
 ) -> AsyncIterator[Club]:
     """Open the app, in memory unless the settings name a database; wrapped, or protected in place."""
     moments = iter(range(1_700_000_000, 2_000_000_000, 3600))
@@ -187,13 +200,12 @@ async def a_club(
         events = Events(told, clock=lambda: float(next(moments)))
         # The key that the tests sign with; in test mode it is the same for all.
         security = Security(events=events, passwords="test", **settings)
+        if prepare is not None:
+            prepare(security)
         protected = security.without(*without)
         served = protected.protect(behind) if protect else protected.wrap(behind)
         await ask(served, request_facts(path="/.well-known/jwks.json"))  # starts it, and no app is asked
         club = Club(behind, served, told, protected)
-        if isinstance(behind, Noting):
-            for seen in (behind.cookies, behind.authorizations, behind.facts):
-                seen.clear()
         for account in (ADA, BOB):
             member = replace(account, verified_at=account.created_at)
             assert await club.membership.store.accounts.create(member)

@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import load_der_x509_certificate
-from playwright.sync_api import Page, Request
+from playwright.sync_api import BrowserContext, Page, Request, Route
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "notes"
 START_SECONDS = 60.0
@@ -34,6 +34,8 @@ MAIL_SECONDS = 20.0
 DESKTOP = {"width": 1280, "height": 860}
 PHONE = {"width": 390, "height": 844}
 PASSWORD = "sunrise over seven gates"
+ADDRESS = "ada@example.com"
+ELSEWHERE = "https://elsewhere.example/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,11 +180,37 @@ def console_of(page: Page) -> list[str]:
             told.append(f"{request.failure}: {request.url}")
 
     def said(text: str) -> None:
-        # At sign-out Chromium says that it did what Clear-Site-Data asks for.
-        if not text.startswith("info: Clear-Site-Data header"):
+        # At sign-out Chromium says that it did what Clear-Site-Data asks for. And it wants to know whose
+        # password a reset is about, which only the server knows.
+        if not text.startswith(("info: Clear-Site-Data header", "verbose: [DOM] Password forms should")):
             told.append(text)
 
     page.on("console", lambda message: said(f"{message.type}: {message.text}"))
     page.on("pageerror", lambda error: told.append(f"uncaught: {error}"))
     page.on("requestfailed", failed)
     return told
+
+
+def cookies(context: BrowserContext) -> dict[str, str]:
+    """Return the cookies by their names, without prefix and port."""
+    found = context.cookies()
+    return {re.sub(r"__Host-thebes-(\w+)-\d+", r"\1", one["name"]): one["value"] for one in found}
+
+
+def lure(context: BrowserContext, server: Server) -> None:
+    """Put up another site, with a link to ours and forms that post to it."""
+    fields = f'<input name="email" value="{ADDRESS}"><input name="password" value="{PASSWORD}">'
+    forms = "".join(
+        f'<form method="post" action="{server.url}/auth/{path}">{inner}<button>{name}</button></form>'
+        for path, inner, name in (
+            ("logout", "", "Sign out"),
+            ("login", fields, "Sign in"),
+            ("register", fields, "Register"),
+        )
+    )
+    body = f'<!doctype html><title>Elsewhere</title><a href="{server.url}/notes">Notes</a>{forms}'
+
+    def answer(route: Route) -> None:
+        route.fulfill(body=body, content_type="text/html")
+
+    context.route(f"{ELSEWHERE}**", answer)

@@ -4,8 +4,10 @@ The app behind the pass says who it was asked by; everything else is as in produ
 """
 
 import time
+from dataclasses import replace
 
 import pytest
+import pytest_asyncio
 
 from account_rows import ADA, BOB
 from asking import request_facts
@@ -24,13 +26,28 @@ FOREIGN = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJib2IifQ.c2lnbmF0dXJlI
 CHALLENGE = b'Bearer error="invalid_token"'
 
 
-@pytest.fixture
-async def club():
+# One app for all but those who change accounts or keys: tables of rules are long.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared():
     async with a_club() as club:
         yield club
 
 
 @pytest.fixture
+def club(shared):
+    return shared.forget()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def fresh():
+    async with a_club() as club:
+        yield club
+
+
+@pytest_asyncio.fixture(loop_scope="module")
 async def ada(club):
     return await club.sign_in()
 
@@ -184,7 +201,7 @@ class TestRefreshCookie:
 
 
 class TestBearerTokens:
-    @pytest.fixture
+    @pytest_asyncio.fixture(loop_scope="module")
     async def program(self, club):
         return await club.sign_in(BOB, mode="bearer")
 
@@ -246,18 +263,18 @@ class TestBearerTokens:
         assert club.app.authorizations == [[value.encode()]]
         assert club.told.objects == []
 
-    async def test_of_a_key_that_is_newer_than_this_process_knows_it_counts(self, club):
+    async def test_of_a_key_that_is_newer_than_this_process_knows_it_counts(self, fresh):
         """Another process, on the same store, has made the key the one in use."""
-        store, seals = club.membership.store, BoundKeys(Keyring((TEST_KEY,)), Purpose.SIGNING_KEYS)
+        store, seals = fresh.membership.store, BoundKeys(Keyring((TEST_KEY,)), Purpose.SIGNING_KEYS)
         await KeyRotation(store.keys, seals).replace()
         theirs = SigningKeys(store.keys, seals)
         await theirs.load()
-        bob = await club.sign_in(BOB, mode="bearer")
+        bob = await fresh.sign_in(BOB, mode="bearer")
         found = await store.sessions.find(bob.session.id)
         token = BearerTokens(theirs, issuer=TEST_ISSUER).issue(session_claims(*found))
-        assert not club.membership.bearer_tokens.names_our_key(token)
-        club.membership.signing_keys._read_at = 0.0  # more than a second ago
-        assert await club.who({"Authorization": f"Bearer {token}"}) == BOB.id
+        assert not fresh.membership.bearer_tokens.names_our_key(token)
+        fresh.membership.signing_keys._read_at = 0.0  # more than a second ago
+        assert await fresh.who({"Authorization": f"Bearer {token}"}) == BOB.id
 
 
 @pytest.mark.requirement("CSR-06")
@@ -271,6 +288,11 @@ class TestBesideEachOther:
     )
     async def test_beside_what_browsers_add_by_themselves_it_counts(self, club, ada, value):
         assert await club.who({**ada.cookie(), "Authorization": value}) == ADA.id
+
+    @pytest.mark.parametrize("scheme", ["DPoP", "dpop"])
+    async def test_a_token_of_ours_as_dpop_is_nobodys_since_none_is_bound_to_a_key(self, club, ada, scheme):
+        bob = await club.sign_in(BOB, mode="bearer")
+        assert await club.who({**ada.cookie(), "Authorization": f"{scheme} {bob.access}"}) == "nobody"
 
     async def test_a_bearer_token_wins_over_the_cookie_of_another(self, club, ada):
         bob = await club.sign_in(BOB, mode="bearer")
@@ -319,7 +341,7 @@ class TestTokensInTheQuery:
 
 class TestStoreAway:
     @pytest.fixture
-    async def away(self, club, monkeypatch):
+    def away(self, club, monkeypatch):
         async def fail(*_args, **_more):
             raise StoreUnavailable("the disk is gone")
 
@@ -351,24 +373,26 @@ class TestStoreAway:
 
 class TestGrants:
     @pytest.mark.requirement("TOK-40")
-    async def test_a_removed_role_is_gone_at_the_next_request(self, club, ada):
+    async def test_a_removed_role_is_gone_at_the_next_request(self, fresh):
         """The access token still says it, and is not believed; the session goes on."""
-        store = club.membership.store
+        ada = await fresh.sign_in()
+        store = fresh.membership.store
         await store.accounts.revoke_grant(ADA.id, roles=["editor"])
-        answered = await club.get(ada.cookie())
+        answered = await fresh.get(ada.cookie())
         assert answered.body.decode() == ADA.id
-        assert "editor" not in club.app.facts[0].claims.roles
+        assert "editor" not in fresh.app.facts[0].claims.roles
         assert SESSION in set_cookies(answered)
 
-    async def test_a_removed_role_refuses_a_bearer_token_until_it_is_refreshed(self, club):
-        program = await club.sign_in(mode="bearer")
-        await club.membership.store.accounts.revoke_grant(ADA.id, roles=["editor"])
-        assert (await club.get(program.bearer)).status == 401
+    async def test_a_removed_role_refuses_a_bearer_token_until_it_is_refreshed(self, fresh):
+        program = await fresh.sign_in(mode="bearer")
+        await fresh.membership.store.accounts.revoke_grant(ADA.id, roles=["editor"])
+        assert (await fresh.get(program.bearer)).status == 401
 
     @pytest.mark.requirement("TOK-40")
-    async def test_a_disabled_account_is_nobody_at_the_next_request(self, club, ada):
-        await club.membership.store.accounts.set_enabled(ADA.id, False)
-        answered = await club.get(ada.cookie())
+    async def test_a_disabled_account_is_nobody_at_the_next_request(self, fresh):
+        ada = await fresh.sign_in()
+        await fresh.membership.store.accounts.set_enabled(ADA.id, False)
+        answered = await fresh.get(ada.cookie())
         assert (answered.body, set_cookies(answered)) == (b"nobody", {})
 
     @pytest.mark.requirement("TOK-44")
@@ -443,3 +467,16 @@ async def test_a_renewal_does_not_raise_the_time_of_authentication(club: Club):
     ada = await club.sign_in(ago=3600)
     await club.get(ada.cookie(access=None))
     assert club.app.facts[0].claims.auth_time == ada.session.auth_time < time.time() - 3000
+
+
+@pytest.mark.parametrize("spoil", ["another seal", "another id"])
+async def test_a_signing_key_that_can_not_be_opened_is_told_once_and_counts_for_nothing(fresh, spoil):
+    keys, store = fresh.membership.signing_keys, fresh.membership.store.keys
+    (row,) = await store.keys()
+    forged = replace(row, kid="forged", status="published", promoted_at=None)
+    await store.publish(forged if spoil == "another id" else replace(forged, sealed="v1.test.AAAA"))
+    for _ in range(2):
+        await keys.reload()
+    events = [one for one in fresh.told.objects if one["event"] == "signing_key_unusable"]
+    assert [one["detail"].partition(":")[0] for one in events] == ["forged"]
+    assert len(fresh.membership.bearer_tokens.jwks()["keys"]) == 1

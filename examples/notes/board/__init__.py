@@ -1,1 +1,1 @@
-"""The note board: SQLite store, HTML pages and JSON API."""
+"""The notebook: SQLite store, HTML pages and JSON API."""

@@ -1,4 +1,4 @@
-"""The notes as JSON."""
+"""One's notes as JSON, for whoever is signed in: by cookie in a browser, by bearer token elsewhere."""
 
 import json
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from board.dependencies import Before, NoteId, SearchText, Store
 from board.draft import NoteDraft
 from board.store import Note
+from thebes.fastapi import CurrentPrincipal
 
 router = APIRouter(prefix="/api/notes", tags=["notes"])
 
@@ -28,21 +29,23 @@ class NoteAnswer(BaseModel):
 
 
 @router.get("", response_model=list[NoteAnswer])
-def search_notes(store: Store, q: SearchText = "", before: Before = None) -> tuple[Note, ...]:
-    """Return the newest 50 notes that hold the text `q`; pass the last id as `before` for more."""
-    return store.search(q, before=before).notes
+def search_notes(
+    store: Store, who: CurrentPrincipal, q: SearchText = "", before: Before = None
+) -> tuple[Note, ...]:
+    """Return one's newest 50 notes that hold the text `q`; pass the last id as `before` for more."""
+    return store.search(who.id, q, before=before).notes
 
 
 @router.post("", status_code=201, response_model=NoteAnswer)
-def write_note(draft: NoteDraft, store: Store) -> Note:
-    """Put a note on the board."""
-    return store.write(title=draft.title, body=draft.body)
+def write_note(draft: NoteDraft, store: Store, who: CurrentPrincipal) -> Note:
+    """Keep a note."""
+    return store.write(who.id, title=draft.title, body=draft.body)
 
 
 @router.delete("/{note_id}", status_code=204, responses={404: {"description": "No such note"}})
-def delete_note(note_id: NoteId, store: Store) -> None:
-    """Take a note off the board."""
-    if not store.delete(note_id):
+def delete_note(note_id: NoteId, store: Store, who: CurrentPrincipal) -> None:
+    """Tear out a note; somebody else's is as good as none."""
+    if not store.delete(who.id, note_id):
         raise HTTPException(404, "no such note")
 
 

@@ -17,24 +17,31 @@ MAX_ID = 2**63 - 1  # SQLite's largest integer
 
 # AUTOINCREMENT never hands out an id twice: a late click on "delete" can't hit a newer note.
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS note (
+CREATE TABLE IF NOT EXISTS notes (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
+    account TEXT NOT NULL,
     title TEXT NOT NULL,
     body TEXT NOT NULL,
     written_at REAL NOT NULL
 )
 """
-_INSERT = "INSERT INTO note (title, body, written_at) VALUES (:title, :body, :written_at)"
-_DELETE = "DELETE FROM note WHERE id = :id"
+_INDEX = "CREATE INDEX IF NOT EXISTS notes_of_account ON notes (account, id)"
+_INSERT = """
+INSERT INTO notes (account, title, body, written_at) VALUES (:account, :title, :body, :written_at)
+"""
+# Every statement names the account: a note of somebody else is not there.
+_DELETE = "DELETE FROM notes WHERE id = :id AND account = :account"
 _COUNT = r"""
 SELECT count(*) FILTER (WHERE title LIKE :pattern ESCAPE '\' OR body LIKE :pattern ESCAPE '\'),
        count(*)
-FROM note
+FROM notes
+WHERE account = :account
 """
 _SEARCH = r"""
 SELECT id, title, body, written_at
-FROM note
-WHERE (title LIKE :pattern ESCAPE '\' OR body LIKE :pattern ESCAPE '\') AND id < :before
+FROM notes
+WHERE account = :account AND id < :before
+  AND (title LIKE :pattern ESCAPE '\' OR body LIKE :pattern ESCAPE '\')
 ORDER BY id DESC
 LIMIT :limit
 """
@@ -42,7 +49,7 @@ LIMIT :limit
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A note on the board."""
+    """A note in the book."""
 
     id: int
     title: str
@@ -56,7 +63,7 @@ class Page:
 
     Attributes:
         matching: Number of notes that match, on this page and on others.
-        total: Number of notes on the board.
+        total: Number of notes of the account.
         older: What to pass as `before` for the next page; None on the last one.
     """
 
@@ -78,25 +85,29 @@ class NoteStore:
             with suppress(sqlite3.OperationalError):
                 connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(_SCHEMA)
+            connection.execute(_INDEX)
 
-    def write(self, *, title: str, body: str, now: datetime | None = None) -> Note:
-        """Keep a note and return it; `now` is the system clock if None."""
+    def write(self, account: str, *, title: str, body: str, now: datetime | None = None) -> Note:
+        """Keep a note of an account and return it; `now` is the system clock if None."""
         written_at = now or datetime.now(UTC)
-        values = {"title": title, "body": body, "written_at": written_at.timestamp()}
+        instant = written_at.timestamp()
+        values = {"account": account, "title": title, "body": body, "written_at": instant}
         with self._connection() as connection:
             note_id = connection.execute(_INSERT, values).lastrowid
         if note_id is None:
             raise sqlite3.DatabaseError("the insert gave no row id")
         return Note(note_id, title, body, written_at)
 
-    def search(self, text: str = "", *, before: int | None = None) -> Page:
-        """Return up to 50 notes that hold `text` in title or body, and how many there are.
+    def search(self, account: str, text: str = "", *, before: int | None = None) -> Page:
+        """Return up to 50 notes of an account that hold `text` in title or body, and how many there are.
 
         Args:
+            account: Whose notes; nobody else's are counted or returned.
             text: Taken literally; case counts outside ASCII only. Every note holds the empty text.
             before: Only notes older than the one with this id.
         """
         values = {
+            "account": account,
             "pattern": f"%{_escaped(text)}%",
             "before": MAX_ID if before is None else before,
             "limit": PAGE_SIZE + 1,  # one more tells whether there is another page
@@ -109,10 +120,10 @@ class NoteStore:
         older = notes[-1].id if len(rows) > PAGE_SIZE else None
         return Page(notes, matching, total, older)
 
-    def delete(self, note_id: int) -> bool:
-        """Remove a note; False if there is none with this id, or no longer."""
+    def delete(self, account: str, note_id: int) -> bool:
+        """Remove a note of an account; False if it has none with this id, or no longer."""
         with self._connection() as connection:
-            return connection.execute(_DELETE, {"id": note_id}).rowcount == 1
+            return connection.execute(_DELETE, {"id": note_id, "account": account}).rowcount == 1
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:

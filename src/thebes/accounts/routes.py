@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from thebes.accounts.bodies import (
     Change,
@@ -26,9 +27,9 @@ from thebes.accounts.bodies import (
 from thebes.accounts.calls import Call, Result, answer, binding_of_nobody, presession_of
 from thebes.accounts.credentials import Credentials
 from thebes.accounts.documents import account_document, session_document
+from thebes.accounts.openapi import DOCUMENT
 from thebes.accounts.results import (
     NO_BROWSER,
-    NO_SESSION,
     SESSION_ENDED,
     SIGN_IN_REQUIRED,
     Done,
@@ -81,6 +82,7 @@ class Parts:
     circumstances: Callable[[RequestFacts], Circumstances]
     prefix: str
     with_password_grant: bool
+    document: Mapping[str, Any] | None = None  # in OpenAPI; None where it is closed
 
 
 class AccountRoutes:
@@ -115,6 +117,8 @@ class AccountRoutes:
         }
         if parts.with_password_grant:
             table["token"] = {"POST": self._password_grant}
+        if parts.document is not None:
+            table[DOCUMENT] = {"GET": self._document}
         self.paths: Mapping[str, Mapping[str, Handler]] = {
             **{f"{prefix}/{path}": methods for path, methods in table.items()},
             JWKS_PATH: {"GET": self._jwks},
@@ -151,10 +155,13 @@ class AccountRoutes:
     def _methods(self, path: str | None) -> Mapping[str, Handler] | None:
         if path is None:
             return None
-        if path.startswith(self.session_prefix) and path != self.session_prefix:
-            is_form = path.endswith(FORM_END)
-            return {"POST": self._end_session} if is_form else {"DELETE": self._end_session}
-        return self.paths.get(path)
+        if not path.startswith(self.session_prefix):
+            return self.paths.get(path)
+        session_id = path.removeprefix(self.session_prefix)
+        is_form = session_id.endswith(FORM_END)
+        if "/" in session_id.removesuffix(FORM_END) or not session_id:
+            return None
+        return {"POST": self._end_session} if is_form else {"DELETE": self._end_session}
 
     # Coming to be
 
@@ -298,8 +305,6 @@ class AccountRoutes:
         if isinstance(claims, Denial):
             return claims
         session_id = (call.facts.path or "").removeprefix(self.session_prefix).removesuffix(FORM_END)
-        if "/" in session_id:
-            return NO_SESSION
         done = await self._parts.sign_ins.end_session(claims, session_id, visitor=self._visitor(call))
         return _empty(done)
 
@@ -315,8 +320,10 @@ class AccountRoutes:
         return Result(200, {"csrf_token": token}, headers)
 
     async def _jwks(self, call: Call) -> Result | Denial:  # noqa: ARG002
-        document = self._parts.bearer_tokens.jwks()
-        return Result(200, document)
+        return Result(200, self._parts.bearer_tokens.jwks())
+
+    async def _document(self, call: Call) -> Result | Denial:  # noqa: ARG002
+        return Result(200, self._parts.document)
 
     # Inside
 

@@ -28,6 +28,7 @@ from thebes.facts import Mode
 from thebes.forwarding import Forwarding
 from thebes.https.headers import hsts_value
 from thebes.protection import owner_of
+from thebes.resources import open_store
 from thebes.serve.accepting import Door, LoopKind
 from thebes.serve.binding import EVERYWHERE, bind_tcp, bind_unix
 from thebes.serve.gate import Gate
@@ -175,7 +176,7 @@ class Service:
 
 
 def _use_production(deployment: Deployment) -> None:
-    """Settle the mode and the declared proxies of this process and its workers."""
+    """Settle the mode, the declared proxies and the number of workers, for this process and for those."""
     asked = os.environ.get("THEBES_ENV", "")
     problems = list(deployment.problems())
     if asked not in ("", Mode.PRODUCTION.value):
@@ -185,6 +186,8 @@ def _use_production(deployment: Deployment) -> None:
     if problems:
         raise ConfigurationError(*problems)
     os.environ["THEBES_ENV"] = Mode.PRODUCTION.value
+    # Each worker has to know how many there are: for its share of the hashing lanes, and for the store.
+    os.environ["WEB_CONCURRENCY"] = str(deployment.workers)
     proxies = _declared(deployment)
     if proxies:
         known = os.environ.get("THEBES_PROXIES", "").split(",")
@@ -207,6 +210,8 @@ def _checked_settings(settings: Settings, deployment: Deployment) -> Settings:
         )
     if problems:
         raise ConfigurationError(*problems)
+    if settings.accounts:
+        open_store(settings, Path.cwd(), deployment.workers)  # raises for one that workers can't share
     return settings
 
 

@@ -161,8 +161,8 @@ class AccountStore(Protocol):
     ) -> Account | None:
         """Add roles and scopes; the epoch rises, and that of live sessions with it.
 
-        They go on with new access tokens (TOK-27, 40). Their refresh tokens are rotated by the usual rules: to
-        force it within the grace would make a thief of a tab that still holds the one before.
+        They go on with new access tokens (TOK-27, 40). Their refresh tokens are rotated by the usual rules:
+        to force it within the grace would make a thief of a tab that still holds the one before.
         """
 
     async def revoke_grant(

@@ -17,7 +17,6 @@ Sources: RFC 6750, 2 and 3; RFC 9068, 4; RFC 9700, 4.14; TOK-18 to TOK-40.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal, Protocol
@@ -213,18 +212,15 @@ class Authentication:
 
     async def renewed_fields(self, presented: Presented, circumstances: Circumstances) -> Sequence[Field]:
         """Rotate at the start of an answer, and return the fields that set both cookies, or none."""
-        renewing = asyncio.ensure_future(
-            self._refresh.renew(
+        try:
+            # A client that leaves cancels its answer; the statement is finished all the same.
+            renewed = await self._refresh.renew(
                 presented,
                 mode="cookie",
                 circumstances=circumstances,
                 begin_within=RENEW_WITHIN_SECONDS,
                 after_arrival=True,
             )
-        )
-        try:
-            # A client that leaves cancels its answer, not the statement.
-            renewed = await asyncio.shield(renewing)
         except StoreUnavailable:
             return ()
         return self.fields_of(renewed)

@@ -19,7 +19,7 @@ for (const help of document.querySelectorAll("[data-counts]")) {
 
 // Screen readers announce a status that changes, not one that was there from the start.
 const status = document.querySelector("[role=status]");
-const message = status.textContent;
+const message = status?.textContent;
 if (message) {
   status.textContent = "";
   requestAnimationFrame(() => { status.textContent = message; });
@@ -28,6 +28,18 @@ if (message) {
   const address = new URL(location.href);
   address.searchParams.delete("done");
   history.replaceState(null, "", address);
+}
+
+// Show a password while somebody checks it; it is sent, and remembered by the browser, as a password.
+for (const button of document.querySelectorAll("[data-reveals]")) {
+  const field = document.getElementById(button.dataset.reveals);
+  const show = (shown) => {
+    field.type = shown ? "text" : "password";
+    button.setAttribute("aria-pressed", String(shown));
+  };
+  button.hidden = false;
+  button.addEventListener("click", () => show(field.type === "password"));
+  field.form.addEventListener("submit", () => show(false));
 }
 
 // Each reader's own clock for the exact time.
