@@ -44,6 +44,9 @@ check: $(STAMP) ## format, lint, types, floors, sizes
 
 bench: $(STAMP) ## what protection costs
 	$(BIN)/python bench/overhead.py $(ARGS)
+	$(BIN)/python bench/https.py $(ARGS)
+	$(BIN)/python bench/limits.py $(ARGS)
+	$(BIN)/python bench/sessions.py $(ARGS)
 
 bench-gate: $(STAMP) ## instructions of the pass against those accepted (installs valgrind like Chromium)
 	@$(BIN)/python tools/system_packages.py valgrind

@@ -11,11 +11,13 @@ protected app works out the client's address itself and pays for it, the bare on
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import socket
 import sys
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
@@ -27,6 +29,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 import harness
+import members
 
 APPS = ("starlette", "fastapi", "websocket")
 
@@ -120,10 +123,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("app", choices=APPS)
     parser.add_argument("--protected", action="store_true", help="with every check on")
     parser.add_argument("--core", type=int, help="run on this core only")
+    parser.add_argument("--cookies", type=int, default=0, help="people with a session in cookie mode")
+    parser.add_argument("--bearers", type=int, default=0, help="tokens of a session in bearer mode")
+    parser.add_argument("--passwords", type=int, default=0, help="people who have a password")
     options = parser.parse_args(arguments)
     if options.core is not None:
         os.sched_setaffinity(0, {options.core})
-    serve(build(options.app, protected=options.protected))
+    app = build(options.app, protected=options.protected)
+    wanted = members.Wanted(options.cookies, options.bearers, options.passwords)
+    if wanted != members.Wanted():
+        from thebes.protection import owner_of
+
+        asyncio.run(members.prepare(owner_of(app), wanted, Path.cwd()))
+    serve(app)
 
 
 def _stop_at_end_of_input(server: uvicorn.Server) -> None:

@@ -21,10 +21,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
+
+from members import FILE, Members, Wanted, read
 
 HERE = Path(__file__).parent
 # The check stays on, its table is asked and charged; only the number is out of reach of the load.
@@ -61,7 +64,7 @@ class Rounds:
 
     def measure(self, count: int, *, above: Callable[[], float], below: Callable[[], float]) -> None:
         """Add `count` rounds: both sides in each, in swapped order from round to round."""
-        for number in range(count):
+        for number in range(len(self.above), len(self.above) + count):
             sides = [(self.above, above), (self.below, below)]
             if number % 2:
                 sides.reverse()
@@ -114,11 +117,22 @@ class Server:
     It runs in an empty directory in production mode with fresh keys, whatever the caller's
     environment says. What it logs, such as the refusal of a hostile request, is shown only if it
     does not start.
+
+    Args:
+        app: A name from `apps.APPS`.
+        protected: With the package, or without it.
+        core: Which core it runs on.
+        wanted: Who has an account before it starts; the bare one knows nobody.
+
+    Attributes:
+        members: What those show.
     """
 
-    def __init__(self, app: str, *, protected: bool, core: int) -> None:
+    def __init__(self, app: str, *, protected: bool, core: int, wanted: Wanted | None = None) -> None:
         command = [sys.executable, str(HERE / "apps.py"), app, "--core", str(core)]
+        command += wanted.arguments() if wanted is not None and protected else []
         self.is_protected = protected
+        self.members = Members()
         self.port = 0
         self._directory = tempfile.TemporaryDirectory(prefix="bench-")
         self._log = Path(self._directory.name, "server.log")
@@ -140,6 +154,9 @@ class Server:
             self.__exit__(None, None, None)
             raise RuntimeError(f"the server did not start:\n{log}")
         self.port = int(line)
+        directory = Path(self._directory.name)
+        if (directory / FILE).exists():
+            self.members = read(directory)
         return self
 
     def __exit__(
@@ -191,6 +208,11 @@ def process_cpu_ns(pid: int) -> int:
         return (int(user) + int(system)) * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
+def pinned_threads(count: int, core: int) -> ThreadPoolExecutor:
+    """Return threads that run on one core, whatever core the rest of this process runs on."""
+    return ThreadPoolExecutor(count, initializer=os.sched_setaffinity, initargs=(0, {core}))
+
+
 def child_cpu_ms(code: str) -> float:
     """Return the CPU time of a fresh interpreter that runs `code` and ends, in milliseconds.
 
@@ -210,10 +232,18 @@ def child_cpu_ms(code: str) -> float:
 
 
 def production_environment() -> dict[str, str]:
-    """Return this process's environment, with production mode, fresh keys and no other setting."""
+    """Return this process's environment with what production needs: fresh keys, a store, a mail server.
+
+    The store lies in the working directory. Nothing listens where mails go, so none ever leaves.
+    """
     key = base64.urlsafe_b64encode(secrets.token_bytes(32)).rstrip(b"=").decode("ascii")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("THEBES_")}
-    return inherited | {"THEBES_ENV": "production", "THEBES_SECRET_KEYS": f"k1:{key}"}
+    return inherited | {
+        "THEBES_ENV": "production",
+        "THEBES_SECRET_KEYS": f"k1:{key}",
+        "THEBES_DATABASE_URL": "sqlite:///accounts.db",
+        "THEBES_MAIL_URL": "smtps://localhost",
+    }
 
 
 def say(text: str) -> None:

@@ -12,9 +12,9 @@ from __future__ import annotations
 import itertools
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 CONNECTIONS = 8
@@ -120,10 +120,15 @@ class Conversation(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HttpConversation:
-    """The same request again and again, answered by 200 and the same body."""
+    """The same request again and again, answered by 200 and the same body.
+
+    Attributes:
+        shows: What else must stand in the head of each answer.
+    """
 
     request: bytes
     body: bytes
+    shows: bytes = field(default=b"", kw_only=True)
 
     def open(self, port: int) -> socket.socket:
         """Return a connection to the server."""
@@ -135,9 +140,35 @@ class HttpConversation:
 
     def hear(self, connection: socket.socket) -> None:
         """Wait for the answer. Raises WrongAnswerError unless it is 200 with the expected body."""
-        head, body = _read_answer(connection)
-        if not head.startswith(b"HTTP/1.1 200 ") or body != self.body:
-            raise WrongAnswerError(f"expected 200 and {self.body!r}, got {head!r} and {body[:300]!r}")
+        head, body = read_answer(connection)
+        if not head.startswith(b"HTTP/1.1 200 ") or body != self.body or self.shows not in head:
+            expected = f"200, {self.shows!r} and {self.body!r}"
+            raise WrongAnswerError(f"expected {expected}, got {head!r} and {body[:300]!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class TurnsConversation:
+    """One request after the other, all answered alike.
+
+    Attributes:
+        requests: The next is sent with each question; it must not run out.
+        answer: What every answer has to be.
+    """
+
+    requests: Iterator[bytes]
+    answer: HttpConversation
+
+    def open(self, port: int) -> socket.socket:
+        """Return a connection to the server."""
+        return _connect(port)
+
+    def ask(self, connection: socket.socket) -> None:
+        """Send the request whose turn it is."""
+        connection.sendall(next(self.requests))
+
+    def hear(self, connection: socket.socket) -> None:
+        """Wait for the answer. Raises WrongAnswerError unless it is the expected one."""
+        self.answer.hear(connection)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +182,7 @@ class WebSocketConversation:
         """Return a connection after the handshake. Raises WrongAnswerError unless it succeeds."""
         connection = _connect(port)
         connection.sendall(self.handshake)
-        head, _ = _read_answer(connection)
+        head, _ = read_answer(connection)
         if not head.startswith(b"HTTP/1.1 101 "):
             raise WrongAnswerError(f"expected 101, got {head!r}")
         return connection
@@ -202,10 +233,14 @@ def cost_ns(conversation: Conversation, port: int, *, count: int, cpu_ns: Callab
 
 def status_of(port: int, request: bytes) -> int:
     """Return the status code that one request gets."""
+    return int(answer_of(port, request)[0].split(b" ", 2)[1])
+
+
+def answer_of(port: int, request: bytes) -> tuple[bytes, bytes]:
+    """Return head and body of the answer that one request gets on a connection of its own."""
     with _connect(port) as connection:
         connection.sendall(request)
-        head, _ = _read_answer(connection)
-        return int(head.split(b" ", 2)[1])
+        return read_answer(connection)
 
 
 def navigation(target: str, *, host: str = "localhost") -> bytes:
@@ -224,6 +259,25 @@ def handshake(target: str, *, origin: str) -> bytes:
     return _head(HANDSHAKE.format(target=target, origin=origin))
 
 
+def read_answer(connection: socket.socket) -> tuple[bytes, bytes]:
+    """Return head and body of one answer, framed by its Content-Length (0 without one)."""
+    data = connection.recv(BUFFER_BYTES)
+    while (end := data.find(b"\r\n\r\n")) < 0:
+        data += _receive_more(connection, data)
+    head = data[:end]
+    length = _CONTENT_LENGTH.search(head)
+    total = end + 4 + (int(length[1]) if length else 0)
+    while len(data) < total:
+        data += _receive_more(connection, data)
+    return head, data[end + 4 :]
+
+
+def with_field(request: bytes, name: str, value: str) -> bytes:
+    """Return a request with one more field of the browser's: behind its others, before the proxy's."""
+    proxys = b"\r\nX-Forwarded-For: "
+    return request.replace(proxys, f"\r\n{name}: {value}".encode("ascii") + proxys, 1)
+
+
 def _head(text: str) -> bytes:
     return f"{text}{FORWARDED}\n".replace("\n", "\r\n").encode("ascii")
 
@@ -239,19 +293,6 @@ def _lap(conversation: Conversation, connections: list[socket.socket]) -> None:
         conversation.ask(connection)
     for connection in connections:
         conversation.hear(connection)
-
-
-def _read_answer(connection: socket.socket) -> tuple[bytes, bytes]:
-    """Return head and body of one answer, framed by its Content-Length (0 without one)."""
-    data = connection.recv(BUFFER_BYTES)
-    while (end := data.find(b"\r\n\r\n")) < 0:
-        data += _receive_more(connection, data)
-    head = data[:end]
-    length = _CONTENT_LENGTH.search(head)
-    total = end + 4 + (int(length[1]) if length else 0)
-    while len(data) < total:
-        data += _receive_more(connection, data)
-    return head, data[end + 4 :]
 
 
 def _receive_more(connection: socket.socket, so_far: bytes) -> bytes:

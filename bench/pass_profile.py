@@ -11,6 +11,7 @@ what counts, and what a change does to them.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import cProfile
 import os
@@ -25,6 +26,7 @@ from typing import Any
 
 import harness
 import load
+import members
 
 BATCH = 2_000
 BODY = b'{"stars":7}'
@@ -32,6 +34,7 @@ REQUESTS = {
     "GET": load.navigation("/notes"),
     "POST": load.fetch("/notes", BODY, site="same-origin", origin=load.OWN_ORIGIN),
 }
+SIGNED_GET = "SIGNED-GET"
 HEADERS = [(b"content-length", b"2"), (b"content-type", b"application/json")]
 
 
@@ -85,7 +88,11 @@ def fresh(value: bytes) -> bytes:
 
 
 def run(app: Any, batch: list[dict[str, object]]) -> None:
-    """Serve each scope to its end; nothing in them ever waits."""
+    """Serve each scope to its end, one after the other, in an event loop that nothing in them waits for."""
+    asyncio.run(_served(app, batch))
+
+
+async def _served(app: Any, batch: list[dict[str, object]]) -> None:
     for scope in batch:
         try:
             app(scope, receive, send).send(None)
@@ -102,28 +109,38 @@ def cost_us(app: Any, request: bytes) -> float:
     return (time.process_time_ns() - before) / BATCH / 1000
 
 
-def protected() -> Callable[..., Any]:
-    """Return the bare app behind the pass, in production mode, with every check on."""
-    os.environ.update(harness.production_environment())
+def protected() -> tuple[Callable[..., Any], bytes]:
+    """Return the bare app behind the pass, with every check on, and the GET of somebody signed in to it.
+
+    The mode, keys and store are those of the environment. The pass has started, in the working directory.
+    """
     from thebes import Security
 
-    app = Security(hosts=["localhost"], proxies=["127.0.0.1/32"], limits=harness.UNREACHED_LIMIT).wrap(bare)
-    # The pass starts with its first request, and looks for a .env where it starts.
-    with tempfile.TemporaryDirectory() as empty, contextlib.chdir(empty):
-        run(app, scopes(REQUESTS["GET"], 1))
-    return app
+    security = Security(hosts=["localhost"], proxies=["127.0.0.1/32"], limits=harness.UNREACHED_LIMIT)
+    app: Any = security.wrap(bare)
+
+    async def ask(request: bytes) -> None:
+        await app(scopes(request, 1)[0], receive, send)
+
+    asyncio.run(ask(REQUESTS["GET"]))  # the first request has to wait: the store is opened
+    cookie = asyncio.run(members.cookie_of(security.membership, "reader"))
+    return app, load.with_field(REQUESTS["GET"], "Cookie", cookie)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the cost of each kind of request, and the profile of one."""
     parser = argparse.ArgumentParser(description="Where the pass spends its time.")
     parser.add_argument("--requests", type=int, default=100_000, help="to profile")
-    parser.add_argument("--method", choices=REQUESTS, default="GET", help="which to profile")
+    parser.add_argument("--method", choices=[*REQUESTS, SIGNED_GET], default="GET", help="which to profile")
     parser.add_argument("--lines", type=int, default=20, help="of the profile to print")
     options = parser.parse_args(arguments)
 
-    app = protected()
-    for method, request in REQUESTS.items():
+    os.environ.update(harness.production_environment())
+    # The pass looks for a .env where it starts, and makes its store there.
+    with tempfile.TemporaryDirectory() as empty, contextlib.chdir(empty):
+        app, signed_get = protected()
+    requests = REQUESTS | {SIGNED_GET: signed_get}
+    for method, request in requests.items():
         rounds = harness.Rounds()
         rounds.measure(
             max(3, options.requests // BATCH // 2),
@@ -134,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"{method}: {cost:.2f} us of CPU in the pass, all caches warm")
     profile = cProfile.Profile()
     for _ in range(max(1, options.requests // BATCH)):
-        batch = scopes(REQUESTS[options.method], BATCH)
+        batch = scopes(requests[options.method], BATCH)
         profile.enable()
         run(app, batch)
         profile.disable()

@@ -22,6 +22,8 @@ OLD, NEW = (f"{name}:{secret}" for name, secret in (
     ("k1", "MDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1ub3BxcnN0dXY"), ("k2", "dnV0c3JxcG9ubWxramloZ2ZlZGNiYTk4NzY1NDMyMTA"),
 ))  # fmt: skip
 
+TWO_WORKERS = ("--behind-proxy", "127.0.0.1", "--port", "0", "--workers", "2")
+
 
 class TestTheStart:
     @pytest.mark.parametrize(
@@ -59,10 +61,16 @@ class TestTheStart:
             "from fastapi import FastAPI\nfrom thebes import Security\n"
             "app = Security(hosts=['localhost']).protect(FastAPI())\n"
         )
-        options = ("--behind-proxy", "127.0.0.1", "--port", "0", "--workers", "2")
-        ended = serve_to_the_end(tmp_path, *options, THEBES_DATABASE_URL="memory:", WEB_CONCURRENCY="1")
+        ended = serve_to_the_end(tmp_path, *TWO_WORKERS, THEBES_DATABASE_URL="memory:", WEB_CONCURRENCY="1")
         assert ended.returncode == 1
-        assert "several workers can't share" in ended.stdout + ended.stderr
+        assert ended.stderr == "thebes: database_url names memory, which several workers can't share\n"
+
+    @pytest.mark.slow
+    def test_tells_each_worker_how_many_they_are(self, tmp_path):
+        (tmp_path / "main.py").write_text(
+            "import os\nraise ValueError(os.environ['WEB_CONCURRENCY'] + ' of us')\n"
+        )
+        assert "ValueError: 2 of us" in serve_to_the_end(tmp_path, *TWO_WORKERS, WEB_CONCURRENCY="7").stderr
 
     async def test_of_many_at_once_is_one(self, tmp_path):
         security = Security(passwords="test", database_url=f"sqlite:///{tmp_path / 'a.db'}")

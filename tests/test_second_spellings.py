@@ -17,7 +17,7 @@ PATHS = ("/search", "/api/search")
 def prefixed(root_path: str = "/api") -> FastAPI:
     """Return an app that answers `/search` and, below its own root path, the same once more."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore")  # it is deprecated, and used
         app = FastAPI(root_path=root_path)
 
     @app.get("/search")

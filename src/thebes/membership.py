@@ -280,6 +280,11 @@ class Membership:
         await self.store.close()
         self._is_open = False
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it was started, and not closed since."""
+        return self._is_open
+
     def key_rotation(self) -> KeyRotation:
         """Return the rotation of the keys that sign bearer tokens."""
         seals = BoundKeys(self._keyring, Purpose.SIGNING_KEYS)

@@ -140,6 +140,9 @@ class TestTheDocumentOfTheApp:
         assert app.openapi() == app.openapi()
         assert "/auth/login" not in app.openapi_schema["paths"]
 
+    def test_stays_what_it_was_where_the_app_asks_nobody_to_sign_in(self):
+        assert Security().protect(FastAPI()).openapi() == FastAPI().openapi()
+
     def test_has_none_of_them_by_default(self):
         assert make().openapi()["paths"].keys() == {"/who"}
         assert make(accounts=None, include_accounts=True).openapi()["paths"].keys() == {"/who"}

@@ -23,7 +23,7 @@ pytestmark = [
 BENCH = Path(__file__).parents[2] / "bench"
 GATE = BENCH / "gate.py"
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
-ACCEPTED = {"get": 10.0, "post": 20.0}
+ACCEPTED = {"get": 10.0, "post": 20.0, "signed_get": 30.0}
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def run_gate(*arguments: str, **environment: str) -> subprocess.CompletedProcess
         check=False,
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=600,
         env=inherited | environment,
     )
 
@@ -83,7 +83,11 @@ def test_the_value_is_what_the_pass_adds_in_units_of_the_bare_app(gate: ModuleTy
 
 class TestReport:
     def test_one_value_over_5_percent_above_fails_and_names_both_numbers(self, gate: ModuleType, capsys):
-        costs = {"get": gate.Cost(100, 1100), "post": gate.Cost(100, 2300)}
+        costs = {
+            "get": gate.Cost(100, 1100),
+            "post": gate.Cost(100, 2300),
+            "signed_get": gate.Cost(100, 3100),
+        }
 
         assert gate.report(costs, ACCEPTED, as_json=False) == 1
 
@@ -116,9 +120,50 @@ class TestReport:
         assert gate.report(costs, ACCEPTED, as_json=False) == 1
 
     def test_the_last_line_is_one_json_object_if_asked_for(self, gate: ModuleType, capsys):
-        gate.report({"get": gate.Cost(100, 1100), "post": gate.Cost(100, 2100)}, ACCEPTED, as_json=True)
+        costs = {name: gate.Cost(100, 100 + 100 * value) for name, value in ACCEPTED.items()}
+
+        gate.report(costs, ACCEPTED, as_json=True)
 
         assert json.loads(capsys.readouterr().out.splitlines()[-1]) == ACCEPTED
+
+    @pytest.mark.parametrize(
+        ("in_ci", "status"),
+        [
+            pytest.param("false", 0, id="passes"),
+            pytest.param("true", 1, id="fails in CI"),
+        ],
+    )
+    def test_a_value_for_which_none_was_accepted_is_told_and(
+        self, gate: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys, in_ci: str, status: int
+    ):
+        monkeypatch.setenv("CI", in_ci)
+        costs = {"get": gate.Cost(100, 1100), "signed_get": gate.Cost(100, 4100)}
+
+        assert gate.report(costs, {"get": 10.0}, as_json=False) == status
+
+        assert "signed_get: measured 40.0000, none accepted" in capsys.readouterr().out
+
+
+class TestWhatIsCounted:
+    def test_an_app_without_the_pass_is_not_counted_as_protected(self, gate: ModuleType):
+        profile = importlib.import_module("pass_profile")
+
+        with pytest.raises(importlib.import_module("load").WrongAnswerError, match="hostile"):
+            gate.require_guarded(profile.bare, profile.REQUESTS["GET"])
+
+    def test_a_stranger_is_not_counted_as_signed_in(
+        self, gate: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ):
+        profile = importlib.import_module("pass_profile")
+        monkeypatch.chdir(tmp_path)
+        for name, value in importlib.import_module("harness").production_environment().items():
+            monkeypatch.setenv(name, value)
+        app, signed_get = profile.protected()
+
+        gate.require_guarded(app, signed_get)
+
+        with pytest.raises(importlib.import_module("load").WrongAnswerError, match="signed in: True"):
+            gate.require_guarded(app, profile.REQUESTS["GET"])
 
 
 class TestWithoutValgrind:
@@ -174,13 +219,14 @@ def test_a_valgrind_that_does_not_count_ends_the_run_with_an_error(tools: Path, 
 
 
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="no valgrind")
-def test_a_tiny_run_counts_both_methods_and_records_them_beside_those_of_other_pythons(accepted: Path):
+def test_a_tiny_run_counts_every_request_and_records_them_beside_those_of_other_pythons(accepted: Path):
     accepted.write_text(json.dumps({"2.7": ACCEPTED}))
 
     run = run_gate("--write", "--json", "--requests", "20", "--accepted", str(accepted))
 
     assert run.returncode == 0, run.stderr
     figures = json.loads(run.stdout.splitlines()[-1])
-    assert set(figures) == {"get", "post"}
+    assert set(figures) == {"get", "post", "signed_get"}
     assert all(value > 0 for value in figures.values())
+    assert figures["signed_get"] > figures["get"]
     assert json.loads(accepted.read_text()) == {"2.7": ACCEPTED, PYTHON: figures}

@@ -23,7 +23,16 @@ FIGURES = {
     "post_ratio_fastapi",
     "ws_message_ratio",
     "import_ratio_starlette",
+    "signed_get_ratio_starlette",
+    "signed_get_ratio_fastapi",
+    "signed_post_ratio_fastapi",
+    "signed_get_fall_starlette",
+    "signed_get_fall_fastapi",
+    "bearer_miss_vs_raw_es256",
+    "argon2_share",
+    "flood_p99_ratio",
 }
+MAY_BE_ANYTHING = {"signed_get_fall_starlette", "signed_get_fall_fastapi"}  # differences, not ratios
 TINY = ("--pairs", "1", "--rounds", "1", "--requests", "16")
 
 
@@ -34,7 +43,7 @@ def run_overhead(*arguments: str, cores: set[int] | None = None) -> str:
         check=False,
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=600,
         preexec_fn=(lambda: os.sched_setaffinity(0, cores)) if cores else None,
     )
     assert done.returncode == 0, done.stderr
@@ -45,7 +54,8 @@ def test_the_last_line_is_one_json_object_with_every_figure():
     figures = json.loads(run_overhead("--json").splitlines()[-1])
 
     assert set(figures) == FIGURES
-    assert all(math.isfinite(value) and value > 0 for value in figures.values())
+    assert all(map(math.isfinite, figures.values()))
+    assert all(value > 0 for name, value in figures.items() if name not in MAY_BE_ANYTHING)
 
 
 def test_a_single_figure_is_measured_alone_and_shown_with_its_aim():

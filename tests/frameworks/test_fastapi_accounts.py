@@ -161,6 +161,12 @@ class TestAnnotations:
         await fresh.membership.store.accounts.delete(ADA.id)
         assert (await fresh.get(ada.cookie(), path="/account")).status == 401
 
+    async def test_an_account_that_goes_while_somebody_asks_is_nobody(self, fresh):
+        """Its session was good when the request came: nobody can look at both at once."""
+        ada = await fresh.sign_in()
+        del fresh.membership.store.accounts._tables.accounts[ADA.id]
+        assert (await fresh.get(ada.cookie(), path="/account")).status == 401
+
     async def test_a_form_token_is_the_sessions_and_good_for_it(self, club):
         ada = await club.sign_in()
         status, token = await answered_with(club, "/form", ada.cookie())

@@ -73,6 +73,13 @@ class TestPathsThatCanBeReadInTwoWays:
         assert hits(five, 4, path="/api//export", surroundings=searching) == 1
         assert hits(five, 4, surroundings=searching) == 2
 
+    def test_pay_a_rule_that_route_and_app_share_once_and_the_higher_cost(self, five):
+        shared = limited_routes(search=Declared((FIVE, Quota("9/minute")), cost=2))
+        sharing = Surroundings(routes=shared)
+
+        assert hits(five, 9, path="/search//", surroundings=sharing) == 2
+        assert hits(five, 9, path="/", surroundings=sharing) == 1
+
     @pytest.mark.parametrize("path", ["/files/100%", "/api//files", "/search//", "/free//", "/a\\b"])
     def test_that_mean_no_limited_route_count_for_the_app_alone(self, five, searching, path):
         assert hits(five, 9, path=path, surroundings=searching) == 5

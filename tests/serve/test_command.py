@@ -302,6 +302,15 @@ class TestWorkers:
             assert answers["200"] > 5
             assert served.output.count("Finished server process") == 2, served.output
 
+    def test_one_that_takes_long_to_start_is_waited_for(self, project, authority):
+        late = "\nimport pathlib, time\nif pathlib.Path('late').exists():\n    time.sleep(6)\n"
+        (project / "main.py").write_text(APP + late)
+        with serving_command(project, *over_tls(authority, "--workers", "2"), root=authority.root) as served:
+            (project / "late").touch()
+            served.process.send_signal(signal.SIGHUP)
+            eventually(served.says("Finished server process"), 60)
+            assert "was not ready in time" not in served.output
+
 
 class TestStopping:
     def test_never_takes_longer_than_it_may(self, project, authority):

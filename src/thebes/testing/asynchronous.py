@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import httpx2
 
-from thebes.errors import ConfigurationError
 from thebes.testing.members import (
     STARTING_PATH,
     Wanted,
     complete,
     drained,
+    has_started,
     keep_cookies,
     open_session,
     security_of,
@@ -88,7 +87,6 @@ class AsyncClient(httpx2.AsyncClient):
 
     async def _members(self) -> Membership:
         security = security_of(self.app)
-        with contextlib.suppress(ConfigurationError):
-            return security.membership
-        await self.get(STARTING_PATH)  # nobody has started it yet
+        if not has_started(security):
+            await self.get(STARTING_PATH)
         return security.membership

@@ -102,6 +102,14 @@ def security_of(app: Any) -> Security:
     return found
 
 
+def has_started(security: Security) -> bool:
+    """Say whether the app is running: by a lifespan that goes on, or since a first request."""
+    try:
+        return security.membership.is_open
+    except ConfigurationError:
+        return False
+
+
 async def open_session(
     membership: Membership, wanted: Wanted, *, client: tuple[str, int], agent: str, cookies: CookieJar
 ) -> Opened:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 from functools import partial
@@ -12,12 +11,12 @@ from urllib.parse import urljoin
 from anyio.from_thread import start_blocking_portal
 from starlette.testclient import TestClient, WebSocketTestSession
 
-from thebes.errors import ConfigurationError
 from thebes.testing.members import (
     STARTING_PATH,
     Wanted,
     complete,
     drained,
+    has_started,
     keep_cookies,
     open_session,
     security_of,
@@ -116,9 +115,8 @@ class Client(TestClient):
 
     def _members(self) -> Membership:
         security = security_of(self.app)
-        with contextlib.suppress(ConfigurationError):
-            return security.membership
-        self.get(STARTING_PATH)  # nobody has started it yet
+        if not has_started(security):
+            self.get(STARTING_PATH)
         return security.membership
 
     def _run(self, work: Callable[[], Awaitable[T]]) -> T:
