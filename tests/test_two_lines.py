@@ -56,7 +56,9 @@ def test_a_django_app_is_wrapped(monkeypatch):
     urls = types.ModuleType("two_lines_urls")
     urls.urlpatterns = [path("", lambda request: HttpResponse("hello", content_type="text/plain"))]
     monkeypatch.setitem(sys.modules, "two_lines_urls", urls)
-    settings.configure(ROOT_URLCONF="two_lines_urls", ALLOWED_HOSTS=["*"], SECRET_KEY="only for this test")
+    if not settings.configured:  # by another test of this process
+        settings.configure(ALLOWED_HOSTS=["*"], SECRET_KEY="only for this test")
+    monkeypatch.setattr(settings, "ROOT_URLCONF", "two_lines_urls", raising=False)
     django.setup()
 
     application = Security(hosts=["example.com"]).wrap(get_asgi_application())

@@ -25,6 +25,7 @@ from thebes.facts import (
     Charging,
     Denial,
     InstantCheck,
+    Message,
     Receive,
     Reply,
     RequestFacts,
@@ -37,6 +38,7 @@ from thebes.lifespan import serve_lifespan
 
 # A check that has to wait, for a store say, answers with an awaitable; most never do.
 REPLIES = (Answer, Denial)
+_LAST_WORDS = ("lifespan.shutdown.complete", "lifespan.shutdown.failed")
 Ask = Callable[[RequestFacts], "Reply | Awaitable[Reply | None] | None"]
 
 
@@ -202,15 +204,24 @@ class SecurityMiddleware:
         async def app(inner: Scope, receive: Receive, send: Send) -> None:
             await self.app({**inner, SCOPE_KEY: True}, receive, send)
 
+        async def send_at_last(message: Message) -> None:
+            # Once the server has been told that all is over it cancels whatever is still at work.
+            if message["type"] in _LAST_WORDS:
+                await self._stop()
+            await send(message)
+
         try:
-            await serve_lifespan(app, scope, receive, send, lambda: self._start(scope, lives=True))
+            await serve_lifespan(app, scope, receive, send_at_last, lambda: self._start(scope, lives=True))
         finally:
-            if self._plan is not None:
-                plan, self._plan, self._made = self._plan, None, None
-                if plan.service is not None:
-                    # What is closed stays closed: a later lifespan, as test clients have, gets its own.
-                    await plan.service.close()
-                plan.events.flush()
+            await self._stop()
+
+    async def _stop(self) -> None:
+        if self._plan is not None:
+            plan, self._plan, self._made = self._plan, None, None
+            if plan.service is not None:
+                # What is closed stays closed: a later lifespan, as test clients have, gets its own.
+                await plan.service.close()
+            plan.events.flush()
 
     async def _start(self, scope: Scope, *, lives: bool) -> Plan:
         if SCOPE_KEY in scope:

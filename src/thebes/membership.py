@@ -68,6 +68,9 @@ from thebes.tokens.sockets import OpenSockets
 # How often what nobody needs any more is deleted (LOG-09), and signing keys are read anew.
 PURGE_INTERVAL = timedelta(minutes=5)
 KEY_INTERVAL = RELOAD_INTERVAL
+# The answer goes out first. uvloop keeps what was written until its turn ends, and a mail made in that turn
+# would show in the time of the one answer that ordered it (ACC-02).
+WAKE_AFTER_SECONDS = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +162,7 @@ class Membership:
         around.hooks.use(seals)
         self.hooks = around.hooks
         self.runner = JobRunner(self.store.jobs, {"mail": mailing, "hook": self.hooks}, events=self._events)
-        self._notices = QueuedNotices(mailing, self.hooks, wake=self.runner.wake)
+        self._notices = QueuedNotices(mailing, self.hooks, wake=self._wake_soon)
 
     def _join_sessions(self, settings: Settings, keyring: Keyring) -> None:
         self.refresh = RefreshTokens(
@@ -294,6 +297,9 @@ class Membership:
         """Return where a request comes from, as far as sessions care."""
         agent = facts.headers.get(b"user-agent")
         return circumstances_of(facts.client.address, agent, self._circumstance_keys)
+
+    def _wake_soon(self) -> None:
+        asyncio.get_running_loop().call_later(WAKE_AFTER_SECONDS, self.runner.wake)
 
     async def account_of(self, facts: RequestFacts) -> Account | None:
         """Return the account of whoever asks; one read."""

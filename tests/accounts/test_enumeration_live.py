@@ -23,7 +23,7 @@ PAIRS = 50
 # the work is there each time, and in all of it together.
 TRIES = 8
 ALLOWED = 0.10
-PAUSE_SECONDS = 0.01
+PAUSE_SECONDS = 0.03
 STOPWATCH = Path(__file__).parents[1] / "support" / "stopwatch.py"
 
 

@@ -99,6 +99,21 @@ class TestTheDocument:
                 assert problem(browser, path, sent, media) == "bad-fields", (operation, sent)
             browser.sign_in(EMAIL)
 
+    def test_says_which_routes_need_somebody_signed_in(self, browser, document):
+        for path, methods in document["paths"].items():
+            for method, operation in methods.items():
+                browser.cookies.clear()
+                here = {**document, "paths": {path: {method: operation}}}
+                bodies = [dict.fromkeys(schema["required"], PASSWORD) for _, _, schema, _ in bodies_of(here)]
+                sent = {"json": bodies[0]} if bodies else {}
+                answer = browser.request(method.upper(), path.replace("{session_id}", "some-id"), **sent)
+                is_refused = answer.status_code == 401 and answer.json()["type"].endswith(":sign-in-required")
+                assert is_refused is ("security" in operation), operation["operationId"]
+
+    def test_has_the_password_flow_as_the_form_that_it_is(self, document):
+        operation = document["paths"]["/auth/token"]["post"]
+        assert [*operation["requestBody"]["content"]] == ["application/x-www-form-urlencoded"]
+
     def test_names_the_fields_of_the_answers(self, browser, document):
         shown = document["components"]["schemas"]
         browser.sign_in(EMAIL)

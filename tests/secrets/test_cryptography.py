@@ -13,8 +13,15 @@ PACKAGE = Path(thebes.__file__).parent
 # The attacker's side imports nothing of the house, so it asks the operating system itself.
 ASKS_FOR_ITSELF = ("prove/",)
 
-# Uses of MD5 or SHA-1 that a protocol demands, as "file: name". TOTP over HMAC-SHA-1 will be the first.
-WEAK_HASH_INVENTORY: set[str] = set()
+# Uses of MD5 or SHA-1 that a protocol or an old format demands, as "file: name": hashes of others that are
+# verified once and replaced, and what Pwned Passwords is asked by. None of them protects anything of ours.
+WEAK_HASH_INVENTORY = {
+    "passwords/breaches.py: sha1",
+    "passwords/costs.py: sha1",
+    "passwords/formats.py: md5",
+    "passwords/formats.py: sha1",
+    "passwords/hashing.py: sha1",
+}
 
 RANDOM_SOURCES = {"secrets", "os.urandom", "os.getrandom", "uuid.uuid1", "uuid.uuid4", "ssl.RAND_bytes"}
 NEVER_FOR_SECURITY = {"random", "numpy.random"}

@@ -12,7 +12,6 @@ that end a whole transaction).
 from __future__ import annotations
 
 import asyncio
-import random
 import sqlite3
 import threading
 import time
@@ -22,6 +21,7 @@ from itertools import groupby
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
+from thebes.encoding import random_bytes
 from thebes.errors import StoreUnavailable
 
 Answer = TypeVar("Answer")
@@ -31,7 +31,7 @@ BUSY_SECONDS = 5.0  # then the caller answers 503
 MOST_IN_GROUP = 64  # how long the first of a group waits for the last: some 64 x 100 us
 # Between two tries for a lock that another process holds. SQLite's own pauses grow to 100 ms, twice what a
 # renewal in place has; random, so that processes don't keep step.
-BUSY_PAUSE_SECONDS = (0.0005, 0.005)
+BUSY_PAUSE_SECONDS = 0.0005  # up to ten of these
 
 
 class Ticket(Generic[Answer]):
@@ -180,7 +180,7 @@ class Writer:
             if self._is_stopping:
                 self._refuse(group, StoreUnavailable("the store is closing"))
                 return False
-            time.sleep(random.uniform(*BUSY_PAUSE_SECONDS))  # noqa: S311 - no secret
+            time.sleep(BUSY_PAUSE_SECONDS * (1 + random_bytes(1)[0] * 9 / 255))
         return False
 
     def _run_one(self, ticket: Ticket[Any]) -> None:
