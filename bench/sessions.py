@@ -64,13 +64,17 @@ class Effort:
 
 
 class Sessions:
-    """Sessions in a file of ours; each refresh is judged, and replaces the token that was presented."""
+    """Sessions in a file of ours; each refresh is judged, and replaces the token that was presented.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: Of the file.
+        grace: With any, a current token so young is answered with itself, and nothing is written.
+    """
+
+    def __init__(self, path: Path, *, grace: timedelta = timedelta(0)) -> None:
         self._store = SQLiteStore(path)
         keyring = Keyring((SecretKey("k1", Secret(os.urandom(32))),))
-        # No grace, or a current token so young would be answered with itself and nothing written.
-        self._refresh = RefreshTokens(self._store.sessions, RefreshKeyring(keyring), grace=timedelta(0))
+        self._refresh = RefreshTokens(self._store.sessions, RefreshKeyring(keyring), grace=grace)
         self._tokens: list[str] = []
 
     async def start(self) -> None:
@@ -90,7 +94,11 @@ class Sessions:
         await self._store.close()
 
     async def renew_all(self, each: int) -> None:
-        """Let every task refresh its session so many times, one after the other."""
+        """Let every task refresh its session so many times, one after the other.
+
+        Raises:
+            RuntimeError: A refresh put no other token in the presented one's place.
+        """
         self._tokens = await asyncio.gather(*(self._renew(token, each) for token in self._tokens))
 
     async def _renew(self, token: str, times: int) -> str:

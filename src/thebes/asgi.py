@@ -59,8 +59,12 @@ class BodyReader(Protocol):
 class OwnRoutes(Protocol):
     """The paths that the package answers itself, behind the same checks as the app's."""
 
-    def owns(self, path: str, /) -> bool:
-        """Say whether a plain path is one of them."""
+    @property
+    def may_own(self) -> Callable[[str], object]:
+        """Say for little whether a path as it came could be one of them; most never are."""
+
+    def owns(self, path: str | None, /) -> bool:
+        """Say whether a plain path is one of them; None is a path that isn't plain."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, /) -> None:
         """Answer, as an ASGI application."""
@@ -170,7 +174,7 @@ class SecurityMiddleware:
         if facts.app_headers is not None:
             inner["headers"] = facts.app_headers
         app: ASGIApp = self.app
-        if plan.own is not None and facts.path is not None and plan.own.owns(facts.path):
+        if plan.own is not None and plan.own.may_own(scope["path"]) and plan.own.owns(facts.path):
             app = plan.own
         elif plan.readers and not facts.is_websocket:
             denial, receive = await _read(plan.readers, facts, receive)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -51,3 +53,14 @@ def test_the_databases_lie_where_they_are_told_to_and_are_gone_afterwards(tmp_pa
 def test_a_directory_that_is_not_there_ends_the_run_with_an_error(tmp_path: Path):
     with pytest.raises(AssertionError, match="FileNotFoundError"):
         run_sessions("--directory", str(tmp_path / "missing"))
+
+
+async def test_refreshes_that_write_nothing_are_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(SESSIONS.parent))
+    sessions = importlib.import_module("sessions").Sessions(tmp_path / "kept.db", grace=timedelta(seconds=30))
+    await sessions.start()
+
+    with pytest.raises(RuntimeError, match="a refresh was kept"):
+        await sessions.renew_all(1)
+
+    await sessions.close()

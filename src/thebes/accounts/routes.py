@@ -8,6 +8,7 @@ Sources: RFC 9110, 15.5.6 (405 with Allow); RFC 6749, 5.1; TOK-26 to TOK-29, ACC
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -123,12 +124,11 @@ class AccountRoutes:
             **{f"{prefix}/{path}": methods for path, methods in table.items()},
             JWKS_PATH: {"GET": self._jwks},
         }
-        # Their handlers act on the refresh cookie themselves.
-        self.acts_itself = frozenset(f"{prefix}/{path}" for path in ("login", "refresh", "logout"))
+        self.may_own = re.compile(f"{re.escape(prefix)}/|{re.escape(JWKS_PATH)}").search
 
-    def owns(self, path: str) -> bool:
-        """Say whether this path is the package's."""
-        return path in self.paths or path.startswith(self.session_prefix)
+    def owns(self, path: str | None) -> bool:
+        """Say whether this plain path is the package's."""
+        return path is not None and (path in self.paths or path.startswith(self.session_prefix))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request to a path of the package."""
