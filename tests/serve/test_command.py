@@ -101,7 +101,9 @@ class TestWhatIsRefused:
         text = APP.replace("app = Starlette(", f"{failing}\napp = Starlette(lifespan=lifespan, ")
         (project / "main.py").write_text(text)
         for workers in ("1", "2"):
-            ended = serve_to_the_end(project, *PROXY, "--workers", workers)
+            # Each start has keys of its own, which open no other one's store.
+            store = f"sqlite:///with-{workers}.db"
+            ended = serve_to_the_end(project, *PROXY, "--workers", workers, THEBES_DATABASE_URL=store)
             assert ended.returncode == 1
             assert "thebes: main:app did not start; its own error stands above" in ended.stderr
             assert "RuntimeError" in ended.stderr
