@@ -219,6 +219,7 @@ def test_a_valgrind_that_does_not_count_ends_the_run_with_an_error(tools: Path, 
 
 
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="no valgrind")
+@pytest.mark.full  # a minute; `make bench-gate` itself is part of every check-in
 def test_a_tiny_run_counts_every_request_and_records_them_beside_those_of_other_pythons(accepted: Path):
     accepted.write_text(json.dumps({"2.7": ACCEPTED}))
 
