@@ -42,7 +42,6 @@ from thebes.csrf_tokens import CsrfTokens, FormTokens
 from thebes.encoding import random_id
 from thebes.errors import StoreUnavailable
 from thebes.facts import (
-    SCOPE_KEY,
     Denial,
     Field,
     Receive,
@@ -56,14 +55,13 @@ from thebes.stores.accounts import Account
 from thebes.tokens.authentication import UNAVAILABLE, Authentication, session_claims
 from thebes.tokens.bearer_tokens import BearerTokens
 from thebes.tokens.circumstances import Circumstances
-from thebes.tokens.cookie_jar import CookieJar
+from thebes.tokens.cookie_jar import MAX_AGE_SECONDS, CookieJar
 from thebes.tokens.refresh import RefreshTokens, Renewed
 
 JWKS_PATH = "/.well-known/jwks.json"
 # A form can't send DELETE: it posts to the session's path with this behind it.
 FORM_END = "/end"
 CLEAR = (b"clear-site-data", b'"cache", "storage"')
-DEVICE_MAX_AGE = 400 * 24 * 3600
 
 Handler = Callable[[Call], Awaitable[Result | Denial]]
 
@@ -132,7 +130,7 @@ class AccountRoutes:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request to a path of the package."""
-        facts = facts_of({SCOPE_KEY: scope[SCOPE_KEY]})
+        facts = facts_of(scope)
         if facts.is_websocket:
             await send({"type": "websocket.close", "code": 1008})  # "policy violation": nothing listens here
             return
@@ -362,7 +360,7 @@ class AccountRoutes:
         jar = self._parts.jar
         fields: list[Field] = [*self._parts.authentication.fields_of(renewed)]
         fields += jar.expire(jar.presession_name)
-        fields.append(jar.set_other(jar.device_name, signed_in.device, max_age=DEVICE_MAX_AGE))
+        fields.append(jar.set_other(jar.device_name, signed_in.device, max_age=MAX_AGE_SECONDS))
         return Result(200, {"account": account_document(signed_in.account)}, fields)
 
     def _bearer(self, renewed: Renewed) -> Result | Denial:

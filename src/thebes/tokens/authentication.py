@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Literal, Protocol
 
 from thebes.errors import StoreUnavailable
@@ -185,7 +186,7 @@ class Authentication:
         self, facts: RequestFacts, claims: Claims, refresh_token: bytes | None
     ) -> Reply | None:
         try:
-            await self._catch_up()
+            await self._revocations.catch_up()
         except StoreUnavailable:
             return UNAVAILABLE
         later = self._judge_session(facts, claims, refresh_token)
@@ -207,7 +208,7 @@ class Authentication:
             facts.refused_for = renewed.reason
             return None
         self._sign_in(facts, session_claims(renewed.session, renewed.owner), "cookie")
-        facts.renewal = Renewal(self, presented, circumstances).fields
+        facts.renewal = partial(self.renewed_fields, presented, circumstances)
         return None
 
     async def renewed_fields(self, presented: Presented, circumstances: Circumstances) -> Sequence[Field]:
@@ -250,10 +251,7 @@ class Authentication:
         return self._verify_bearer(facts, token)
 
     async def _after_reload(self, facts: RequestFacts, token: bytes) -> Reply | None:
-        try:
-            await self._bearer_tokens.reload()
-        except StoreUnavailable:
-            return None
+        await self._bearer_tokens.reload()
         if not self._bearer_tokens.names_our_key(token):
             return None
         reply = self._verify_bearer(facts, token)
@@ -276,7 +274,7 @@ class Authentication:
 
     async def _bearer_after_catching_up(self, facts: RequestFacts, claims: Claims) -> Reply | None:
         try:
-            await self._catch_up()
+            await self._revocations.catch_up()
         except StoreUnavailable:
             return UNAVAILABLE
         return self._judge_bearer(facts, claims)
@@ -301,30 +299,12 @@ class Authentication:
         if facts.is_websocket and self._sockets is not None:
             facts.socket = self._sockets.watched(claims)
 
-    async def _catch_up(self) -> None:
-        await self._revocations.catch_up()
-
     def _is_ours_in(self, query: bytes) -> bool:
         values = (pair.rpartition(b"=")[2] for pair in query.split(b"&"))
         return any(
             self._bearer_tokens.names_our_key(value) or self._cookie_tokens.names_our_key(value)
             for value in values
         )
-
-
-class Renewal:
-    """One renewal that waits for its answer to begin."""
-
-    def __init__(
-        self, authentication: Authentication, presented: Presented, circumstances: Circumstances
-    ) -> None:
-        self._authentication = authentication
-        self._presented = presented
-        self._circumstances = circumstances
-
-    async def fields(self) -> Sequence[Field]:
-        """Rotate, and return the fields for the answer."""
-        return await self._authentication.renewed_fields(self._presented, self._circumstances)
 
 
 def session_claims(session: Session, owner: Owner) -> SessionClaims:
