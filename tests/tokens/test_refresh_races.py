@@ -91,6 +91,7 @@ class TestTwentyAtOnce:
 
 
 class TestWhatIsKept:
+    @pytest.mark.requirement("TOK-17")
     async def test_holds_no_refresh_token_that_could_be_used(self, sqlite_store, tmp_path):
         refresh = RefreshTokens(sqlite_store.sessions, KEYS)
         client = await Client.signed_in(refresh)
@@ -104,6 +105,7 @@ class TestWhatIsKept:
             for form in (token.encode(), presented.random, encode(presented.random).encode()):
                 assert form not in files
 
+    @pytest.mark.requirement("TOK-17")
     async def test_the_sealed_successor_opens_for_its_predecessor_alone(self, store, refresh):
         client = await Client.signed_in(refresh)
         await client.rotates(T0 + 100)
@@ -113,6 +115,17 @@ class TestWhatIsKept:
         assert KEYS.open_for(first.random, sealed, place) == client.tokens[1].encode()
         assert KEYS.open_for(refresh.read(client.tokens[1]).random, sealed, place) is None
         assert KEYS.open_for(first.random, sealed, f"{client.session.id}.2".encode()) is None
+
+    @pytest.mark.requirement("TOK-17")
+    async def test_and_is_cleared_once_the_grace_is_over(self, store, refresh):
+        client = await Client.signed_in(refresh)
+        await client.rotates(T0 + 100)
+        assert (await store.purge(now=T0 + 129))["successors"] == 0
+        assert (await client.row(store)).successor is not None
+        assert (await store.purge(now=T0 + 130))["successors"] == 1
+        assert (await client.row(store)).successor is None
+        assert (await store.purge(now=T0 + 130))["successors"] == 0
+        assert (await client.shows(client.tokens[1], T0 + 131)).kind == "rotated"
 
     async def test_a_rotation_of_keys_inside_the_grace_gives_the_same_successor(self, store, refresh):
         client = await Client.signed_in(refresh)

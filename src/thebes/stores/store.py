@@ -54,6 +54,8 @@ class Store(Protocol):
     async def purge(self, *, now: float | None = None) -> Mapping[str, int]:
         """Delete what nobody needs any more, a bounded number of rows at a time (LOG-09).
 
+        Sealed successors of refresh tokens are cleared once their grace is over (TOK-17).
+
         Returns:
-            How many rows went, by table; all 0 when there is nothing left to do.
+            How many rows went, by table, and how many `successors`; all 0 when nothing is left to do.
         """

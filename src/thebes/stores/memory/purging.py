@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import TypeVar
 
@@ -30,6 +31,7 @@ def purge(tables: MemoryTables, now: float) -> Mapping[str, int]:
                 tables.failures,
                 lambda row: row.last_at <= now - FAILURE_SECONDS and row.blocked_until <= now,
             ),
+            "successors": _clear_successors(tables, now),
             "keys": _drop(
                 tables.keys,
                 lambda key: (
@@ -63,6 +65,15 @@ def _purge_sessions(tables: MemoryTables, ended_by: float) -> int:
         if not theirs:
             del tables.sessions_of[before[session_id].account_id]
     return count
+
+
+def _clear_successors(tables: MemoryTables, now: float) -> int:
+    """Forget the sealed tokens whose grace is over: their digests are all that may last (TOK-17)."""
+    over = (one for one in tables.sessions.values() if one.successor and one.rotated_at + one.grace <= now)
+    chosen = list(islice(over, PIECE))
+    for session in chosen:
+        tables.sessions[session.id] = replace(session, successor=None)
+    return len(chosen)
 
 
 def _purge_revocations(tables: MemoryTables, now: float) -> int:

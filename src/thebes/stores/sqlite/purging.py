@@ -56,12 +56,26 @@ RULES: Final = (
 
 
 async def purge(database: Database, now: float) -> Mapping[str, int]:
-    """Delete at most 500 rows of each table; return how many went."""
+    """Delete at most 500 rows of each table, and as many sealed successors; return how many went."""
     gone: dict[str, int] = {}
     for rule in RULES:
         keys = await database.scan(partial(_found, rule=rule, now=now))
         gone[rule.table] = await _delete(database, rule, keys, now) if keys else 0
+    gone["successors"] = await _clear_successors(database, now)
     return gone
+
+
+async def _clear_successors(database: Database, now: float) -> int:
+    """Forget the sealed tokens whose grace is over: their digests are all that may last (TOK-17)."""
+    condition = "successor IS NOT NULL AND rotated_at + grace <= :now"
+    find = f"SELECT id FROM thebes_sessions WHERE {condition} LIMIT {PIECE}"  # noqa: S608
+    change = f"UPDATE thebes_sessions SET successor = NULL WHERE id = :id AND {condition}"  # noqa: S608
+    keys = await database.scan(lambda connection: connection.execute(find, {"now": now}).fetchall())
+
+    def work(connection: sqlite3.Connection) -> int:
+        return sum(connection.execute(change, {"id": key, "now": now}).rowcount for (key,) in keys)
+
+    return (await database.write(work) or 0) if keys else 0
 
 
 def _found(connection: sqlite3.Connection, *, rule: Rule, now: float) -> Sequence[Any]:
