@@ -14,6 +14,7 @@ from account_api import (
 )
 from attack import Answered
 from thebes.accounts.addresses import parse_address
+from thebes.stores.failures import FailureVerdict
 
 ADA = "ada@example.com"
 WRONG = "a wrong password, as guessed"
@@ -95,6 +96,21 @@ class TestFreshness:
         assert service.caller().sign_in(ADA).status == 401
         assert service.mailed(ADA)[-1] == "account_deleted"
         assert service.member("ada@example.com", OTHER_PASSWORD).get("/who").status == 200
+
+    @pytest.mark.parametrize("service", ["memory", "sqlite"], indirect=True)
+    def test_nothing_stays_of_failed_sign_ins(self, service: Service):
+        caller = service.member()
+        keys = service.membership.sign_ins._protection.keys_of(ADA, service.account_id())
+        failures = service.membership.store.failures
+
+        def kept() -> int:
+            counted = failures.settle(keys, lambda rows, _: FailureVerdict(len([row for row in rows if row])))
+            return service.run(counted)
+
+        assert service.caller().sign_in(ADA, "not the password at all").status == 401
+        assert kept() == 2  # of the address that was typed, and of its account
+        assert caller.ask("DELETE", "me").status == 204
+        assert kept() == 0
 
 
 class TestMailLinks:

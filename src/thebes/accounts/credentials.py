@@ -255,6 +255,7 @@ class Credentials:
             *self._notices.hook("deleted", account.id),
         )
         await self._store.accounts.delete(account.id, jobs=jobs)
+        await self._protection.forget(account.email_key, account.id)
         self._notices.wake()
         self._tell("account_deleted", visitor, account=account.id)
         return DONE
