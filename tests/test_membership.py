@@ -120,6 +120,22 @@ class TestPurging:
         eventually(lambda: [rows(quick, table) for table in counted] == [1, 0, 0, 0])
         assert ada.get("/who").status == 200
 
+    def test_a_turn_that_fails_is_told_and_the_next_one_comes(self, quick):
+        """Another program has put a table aside, and brings it back."""
+        ada = quick.member()
+        assert ada.post("logout").status == 204
+        quick.age(40 * 24 * 3600, "revocations.until")
+        with closing(sqlite3.connect(quick.database)) as connection, connection:
+            connection.execute("ALTER TABLE thebes_tokens RENAME TO put_aside")
+        eventually(
+            lambda: [one["reason"] for one in quick.events if one["event"] == "chore_failed"][:1] == ["purge"]
+        )
+        with closing(sqlite3.connect(quick.database)) as connection, connection:
+            connection.execute("ALTER TABLE put_aside RENAME TO thebes_tokens")
+        assert quick.caller().post("forgot", {"email": "ada@example.com"}).status == 202
+        quick.age(40 * 24 * 3600, "tokens.expires_at")
+        eventually(lambda: rows(quick, "tokens") == 0)
+
     def test_goes_on_until_nothing_is_left(self, tmp_path):
         with accounts("sqlite", tmp_path) as service:
             with closing(sqlite3.connect(service.database)) as connection, connection:

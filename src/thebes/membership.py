@@ -7,7 +7,6 @@ The rooms don't know one another; here each is given what it asks for by a Proto
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -26,7 +25,6 @@ from thebes.accounts.signing_in import SignIns
 from thebes.accounts.templates import Pages, Templates
 from thebes.csrf_tokens import CsrfTokens, FormTokens
 from thebes.encoding import random_id
-from thebes.errors import StoreUnavailable
 from thebes.events import Events
 from thebes.facts import Field, Mode, RequestFacts
 from thebes.passwords.costs import chosen_cost
@@ -65,9 +63,7 @@ from thebes.tokens.revocations import Revocations
 from thebes.tokens.signing_keys import RELOAD_INTERVAL, SigningKeys
 from thebes.tokens.sockets import OpenSockets
 
-# How often what nobody needs any more is deleted (LOG-09), and signing keys are read anew.
-PURGE_INTERVAL = timedelta(minutes=5)
-KEY_INTERVAL = RELOAD_INTERVAL
+PURGE_INTERVAL = timedelta(minutes=5)  # how often what nobody needs any more is deleted (LOG-09)
 # The answer goes out first. uvloop keeps what was written until its turn ends, and a mail made in that turn
 # would show in the time of the one answer that ordered it (ACC-02).
 WAKE_AFTER_SECONDS = 0.01
@@ -116,7 +112,6 @@ class Membership:
     def __init__(self, around: Surroundings) -> None:
         settings, events = around.settings, around.events
         self._events = events
-        self._directory = around.directory
         keyring = Keyring(secret_keys_of(settings, around.directory))
         self._keyring = keyring
         self._algorithm: Algorithm = settings.signing
@@ -124,9 +119,8 @@ class Membership:
         self._sign_out_path = f"{settings.accounts_prefix}/logout"
         self.public_url = issuer_of(settings)
         self.store = open_store(settings, around.directory, around.workers)
-        issuer = issuer_of(settings)
-        self._join_tokens(settings, keyring, issuer)
-        self._join_mails(settings, keyring, issuer, around)
+        self._join_tokens(settings, keyring, self.public_url)
+        self._join_mails(settings, keyring, self.public_url, around)
         self._join_sessions(settings, keyring)
         self._join_services(settings, keyring, around)
         self._join_routes(settings, around)
@@ -266,8 +260,8 @@ class Membership:
         if lives and not self._chores:
             self.runner.start()
             self._chores = (
-                asyncio.create_task(self._for_ever(self._purge, PURGE_INTERVAL)),
-                asyncio.create_task(self._for_ever(self.signing_keys.reload, KEY_INTERVAL)),
+                asyncio.create_task(self._for_ever("purge", self._purge, PURGE_INTERVAL)),
+                asyncio.create_task(self._for_ever("keys", self.signing_keys.reload, RELOAD_INTERVAL)),
             )
 
     async def close(self) -> None:
@@ -326,11 +320,14 @@ class Membership:
         while left:
             left = any((await self.store.purge()).values())
 
-    async def _for_ever(self, work: Callable[[], Awaitable[None]], interval: timedelta) -> None:
+    async def _for_ever(self, name: str, work: Callable[[], Awaitable[None]], interval: timedelta) -> None:
         while True:
             await asyncio.sleep(interval.total_seconds())
-            with contextlib.suppress(StoreUnavailable):
+            try:
                 await work()
+            except Exception as error:
+                # Whatever it was, the next turn may go well, and nobody else would ever hear of it.
+                self._reports.chore(name, error)
 
     def _theft_jobs(self, session: Session) -> Sequence[NewJob]:
         mail = self._notices.mail_to_owner(

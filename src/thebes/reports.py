@@ -42,6 +42,11 @@ class Reports:
         detail = problem if kid is None else f"{kid}: {problem}"
         self._events.emit("signing_key_unusable", severity="error", outcome="failed", detail=detail)
 
+    def chore(self, name: str, error: Exception) -> None:
+        """Record that work which is done again and again failed this time: cleaning up, reading keys anew."""
+        detail = f"{type(error).__name__}: {error}"
+        self._events.emit("chore_failed", severity="error", outcome="failed", reason=name, detail=detail)
+
     def password(self, event: str, *, reason: str) -> None:
         """Record that a source of breaches is away, or that a stored hash or its pepper can't be read."""
         self._events.emit(event, severity="warning", outcome="failed", reason=reason)
