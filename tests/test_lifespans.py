@@ -26,3 +26,21 @@ def test_a_session_cookie_counts_for_csrf_under_any_namespace(namespace):
     with TestClient(app, base_url="https://testserver") as client:
         answer = client.post("/auth/logout", headers={"Cookie": f"{name}=anything"})
     assert (answer.status_code, answer.json()["type"]) == (403, "urn:thebes:problem:origin-missing")
+
+
+async def test_accounts_are_closed_before_the_server_hears_that_all_is_over():
+    """A server that has heard it ends its loop, and cancels whatever is still at work."""
+    security = Security(passwords="test")
+    app = security.protect(Starlette())
+    asked = iter(("lifespan.startup", "lifespan.shutdown"))
+    open_then: dict[str, bool] = {}
+
+    async def receive():
+        return {"type": next(asked)}
+
+    async def send(message):
+        open_then[message["type"]] = security.membership.is_open
+
+    await app({"type": "lifespan", "state": {}}, receive, send)
+
+    assert open_then == {"lifespan.startup.complete": True, "lifespan.shutdown.complete": False}

@@ -1,9 +1,8 @@
 """The forms of the notebook's accounts in Chromium: their tokens, their passwords, their words, their shape."""
 
-import importlib.util
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from importlib.resources import files
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -144,11 +143,8 @@ class TestShape:
 
 
 def axe_script() -> str:
-    """Return axe-core, which is not part of this project, where the package that holds it is installed."""
-    found = importlib.util.find_spec("axe_playwright_python")
-    if found is None or found.origin is None:
-        pytest.skip("pip install axe-playwright-python brings axe-core")
-    return Path(found.origin).with_name("axe.min.js").read_text("utf-8")
+    """Return axe-core, which a package for tests brings along."""
+    return (files("axe_playwright_python") / "axe.min.js").read_text("utf-8")
 
 
 def visited(page: Page, address: str) -> Iterator[str]:

@@ -8,7 +8,6 @@ import pytest_asyncio
 
 from account_rows import ADA
 from authenticating import SESSION, a_club, set_cookies
-from thebes.errors import StoreUnavailable
 
 # Made by somebody else, for the app itself: HS256, no `kid`.
 FOREIGN = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJib2IifQ.c2lnbmF0dXJlIG9mIHNvbWVib2R5IGVsc2U"
@@ -43,12 +42,14 @@ async def ada(club):
 
 class TestStoreAway:
     @pytest.fixture
-    def away(self, club, monkeypatch):
-        async def fail(*_args, **_more):
-            raise StoreUnavailable("the disk is gone")
+    async def club(self, tmp_path):
+        async with a_club(database_url=f"sqlite:///{tmp_path / 'accounts.db'}") as made:
+            yield made
 
-        for verb in ("find", "revocations", "settle"):
-            monkeypatch.setattr(club.membership.store.sessions, verb, fail)
+    @pytest.fixture
+    async def away(self, club):
+        """The same club, whose store is closed: it can be neither read nor written."""
+        await club.membership.store.close()
         return club
 
     async def test_a_renewal_is_503_and_says_when_to_come_again(self, club, ada, away):
@@ -60,13 +61,9 @@ class TestStoreAway:
         assert (answered.status, answered.header(b"retry-after")) == (503, b"2")
         assert club.app.facts == []
 
-    async def test_a_good_bearer_token_likewise(self, club, monkeypatch):
+    async def test_a_good_bearer_token_likewise(self, club):
         program = await club.sign_in(mode="bearer")
-
-        async def fail(*_args, **_more):
-            raise StoreUnavailable("the disk is gone")
-
-        monkeypatch.setattr(club.membership.store.sessions, "revocations", fail)
+        await club.membership.store.close()
         assert (await club.get(program.bearer)).status == 503
 
     async def test_nobody_is_served_as_ever(self, club, away):
