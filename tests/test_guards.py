@@ -9,9 +9,10 @@ import pytest
 from asking import request_facts
 from authenticating import a_club
 from calling import call
+from thebes.answers import SIGN_IN_REQUIRED
 from thebes.errors import ConfigurationError
 from thebes.facts import SCOPE_KEY, Answer, RequestFacts, Surroundings
-from thebes.guards import SIGN_IN, AccountDemanded, Denied, demand, principal_of
+from thebes.guards import AccountDemanded, Denied, demand, principal_of
 from thebes.paths import RoutePattern
 from token_making import ADA, NOW
 
@@ -91,8 +92,11 @@ class TestDemand:
         for demanded in ({}, {"roles": ["admin"]}, {"fresh": HOUR}):
             with pytest.raises(Denied) as caught:
                 demand(asking(is_signed_in=False), "notes:read", **demanded)
-            assert caught.value.denial == SIGN_IN
-        assert (SIGN_IN.status, SIGN_IN.headers) == (401, ((b"www-authenticate", b"Bearer"),))
+            assert caught.value.denial == SIGN_IN_REQUIRED
+        assert (SIGN_IN_REQUIRED.status, SIGN_IN_REQUIRED.headers) == (
+            401,
+            ((b"www-authenticate", b"Bearer"),),
+        )
 
     @pytest.mark.requirement("TOK-38")
     @pytest.mark.parametrize("age", [0, 3599, 3600])
@@ -182,15 +186,15 @@ class TestAccountDemanded:
         ],
     )
     def test_any_other_method_or_spelling_is_closed(self, method, target):
-        assert judged(closed(*self.PUBLIC), method, target) == SIGN_IN
+        assert judged(closed(*self.PUBLIC), method, target) == SIGN_IN_REQUIRED
 
     def test_a_server_that_keeps_no_bytes_has_no_public_route(self):
-        assert closed("GET /")(request_facts(raw_path=None)) == SIGN_IN
+        assert closed("GET /")(request_facts(raw_path=None)) == SIGN_IN_REQUIRED
 
     @pytest.mark.parametrize(("root", "target"), [("/api", "/api/assets/x"), ("/api", "/assets/x")])
     def test_a_public_route_is_what_stands_below_the_root_path(self, root, target):
         assert judged(closed(*self.PUBLIC), "GET", target, root_path=root) is None
-        assert judged(closed(*self.PUBLIC), "GET", "/api/private", root_path=root) == SIGN_IN
+        assert judged(closed(*self.PUBLIC), "GET", "/api/private", root_path=root) == SIGN_IN_REQUIRED
 
     def test_whoever_is_signed_in_comes_in_everywhere(self):
         facts = request_facts(path="/private/../x")
@@ -198,22 +202,22 @@ class TestAccountDemanded:
         assert closed()(facts) is None
 
     def test_a_websocket_is_closed_too_and_opened_like_a_get(self):
-        assert closed()(request_facts(path="/live", type="websocket")) == SIGN_IN
-        assert closed(login_url="/login")(request_facts(path="/live", type="websocket")) == SIGN_IN
+        assert closed()(request_facts(path="/live", type="websocket")) == SIGN_IN_REQUIRED
+        assert closed(login_url="/login")(request_facts(path="/live", type="websocket")) == SIGN_IN_REQUIRED
         assert closed("GET /live")(request_facts(path="/live", type="websocket")) is None
-        assert closed("POST /live")(request_facts(path="/live", type="websocket")) == SIGN_IN
+        assert closed("POST /live")(request_facts(path="/live", type="websocket")) == SIGN_IN_REQUIRED
 
     def test_the_health_path_answers_as_ever(self):
         around = Surroundings(health=RoutePattern.parse("GET /healthz"))
         assert closed()(request_facts(path="/healthz", surroundings=around)) is None
-        assert closed()(request_facts("POST", "/healthz", surroundings=around)) == SIGN_IN
+        assert closed()(request_facts("POST", "/healthz", surroundings=around)) == SIGN_IN_REQUIRED
 
     def test_the_packages_own_routes_guard_themselves_and_only_the_exact_ones(self):
         check = closed(owns={"/auth/login", "/.well-known/jwks.json"}.__contains__)
         assert judged(check, "POST", "/auth/login") is None
         assert judged(check, "GET", "/.well-known/jwks.json") is None
         for target in ("/auth/x", "/auth", "/auth/login/", "/auth/../auth/login", "/.well-known/x"):
-            assert judged(check, "GET", target) == SIGN_IN
+            assert judged(check, "GET", target) == SIGN_IN_REQUIRED
 
     def test_a_browsers_navigation_is_sent_to_sign_in(self):
         check = closed(login_url="/login?next=1")
@@ -233,15 +237,15 @@ class TestAccountDemanded:
         ],
     )
     def test_whatever_else_is_told_401(self, method, headers):
-        assert judged(closed(login_url="/login"), method, "/private", headers) == SIGN_IN
+        assert judged(closed(login_url="/login"), method, "/private", headers) == SIGN_IN_REQUIRED
 
     def test_the_page_to_sign_in_is_public_and_nothing_beside_it(self):
         check = closed(login_url="/login")
         assert judged(check, "GET", "/login", NAVIGATION) is None
         assert judged(check, "HEAD", "/login") is None
-        assert judged(check, "POST", "/login") == SIGN_IN
-        assert judged(check, "GET", "/login/") == SIGN_IN
-        assert judged(check, "GET", "/login/x") == SIGN_IN
+        assert judged(check, "POST", "/login") == SIGN_IN_REQUIRED
+        assert judged(check, "GET", "/login/") == SIGN_IN_REQUIRED
+        assert judged(check, "GET", "/login/x") == SIGN_IN_REQUIRED
 
     def test_the_page_lies_below_the_root_path(self):
         reply = judged(closed(login_url="/login"), "GET", "/api/x", NAVIGATION, root_path="/api")

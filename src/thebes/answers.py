@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import timedelta
 
 from thebes.facts import Answer, Denial, Field, Reply, RequestFacts
 
@@ -29,6 +30,14 @@ MISCONFIGURED = Denial(
     headers=((b"connection", b"close"),),
 )
 
+SIGN_IN_REQUIRED = Denial(
+    401,
+    "sign-in-required",
+    "Sign in first",
+    "This needs an account.",
+    headers=((b"www-authenticate", b"Bearer"),),
+)
+
 # OWASP REST Security and HTTP Headers: an answer of ours is neither framed, sniffed, cached nor reused.
 STRICT_FIELDS: tuple[Field, ...] = (
     (b"cache-control", b"no-store"),
@@ -40,6 +49,19 @@ STRICT_FIELDS: tuple[Field, ...] = (
     (b"x-frame-options", b"DENY"),
 )
 API_POLICY: Field = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+
+
+def stale(fresh: timedelta) -> Denial:
+    """Return the answer to somebody whose authentication is too old (RFC 9470, 3)."""
+    seconds = int(fresh.total_seconds())
+    challenge = b'Bearer error="insufficient_user_authentication", max_age="%d"' % seconds
+    return Denial(
+        401,
+        "not-fresh",
+        "Confirm your password first",
+        f"This needs an authentication of the last {seconds} seconds.",
+        headers=((b"www-authenticate", challenge),),
+    )
 
 
 @dataclass(frozen=True, slots=True)

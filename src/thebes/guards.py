@@ -17,7 +17,7 @@ from datetime import timedelta
 from typing import Any, Literal
 from urllib.parse import quote
 
-from thebes.answers import render
+from thebes.answers import SIGN_IN_REQUIRED, render, stale
 from thebes.facts import (
     Answer,
     Denial,
@@ -33,14 +33,6 @@ from thebes.paths import RoutePattern, RouteTable
 
 # What may stand in a URL as it is; `%` too, since it is written encoded already (RFC 3986, 2).
 _URL_CHARACTERS = "/%:?#[]@!$&'()*+,;=-._~"
-
-SIGN_IN = Denial(
-    401,
-    "sign-in-required",
-    "Sign in first",
-    "This needs an account.",
-    headers=((b"www-authenticate", b"Bearer"),),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +98,7 @@ def demand(
     """
     principal = principal_of(scope)
     if principal is None:
-        raise Denied(SIGN_IN)
+        raise Denied(SIGN_IN_REQUIRED)
     lacking = [name for name in scopes if name not in principal.scopes]
     wanted_roles = frozenset(roles)
     if lacking or (wanted_roles and not wanted_roles & principal.roles):
@@ -128,19 +120,6 @@ def insufficient(scopes: Iterable[str]) -> Denial:
         "This was not granted to you",
         f"It needs {wanted or 'another role'}.",
         headers=((b"www-authenticate", challenge.encode("ascii", "replace")),),
-    )
-
-
-def stale(fresh: timedelta) -> Denial:
-    """Return the answer to somebody whose authentication is too old (RFC 9470, 3)."""
-    seconds = int(fresh.total_seconds())
-    challenge = b'Bearer error="insufficient_user_authentication", max_age="%d"' % seconds
-    return Denial(
-        401,
-        "not-fresh",
-        "Confirm your password first",
-        f"This needs an authentication of the last {seconds} seconds.",
-        headers=((b"www-authenticate", challenge),),
     )
 
 
@@ -184,12 +163,12 @@ class AccountDemanded:
             # The server's own word for where the app lies, not the client's.
             location = facts.scope.get("root_path", "") + self._login_url
             return Answer(303, ((b"location", quote(location, safe=_URL_CHARACTERS).encode()),))
-        return SIGN_IN
+        return SIGN_IN_REQUIRED
 
 
 async def answer_denied(request: Any, error: Exception) -> Any:  # noqa: ARG001
     """Answer a guard's refusal: the handler that `protect` registers for `Denied`."""
-    return _DeniedResponse(error.denial if isinstance(error, Denied) else SIGN_IN)
+    return _DeniedResponse(error.denial if isinstance(error, Denied) else SIGN_IN_REQUIRED)
 
 
 class _DeniedResponse:

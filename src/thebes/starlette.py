@@ -16,9 +16,10 @@ from typing import Any, TypeVar
 
 from starlette.requests import HTTPConnection
 
+from thebes.answers import SIGN_IN_REQUIRED
 from thebes.errors import ConfigurationError
 from thebes.facts import facts_of
-from thebes.guards import SIGN_IN, Denied, Principal, demand, principal_of
+from thebes.guards import Denied, Principal, demand, principal_of
 from thebes.stores.accounts import Account
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
@@ -53,7 +54,7 @@ async def current_account(connection: HTTPConnection) -> Account:
         raise ConfigurationError("there are no accounts to read: Security(accounts=None) leaves them out")
     account: Account | None = await read(facts)
     if account is None:
-        raise Denied(SIGN_IN)
+        raise Denied(SIGN_IN_REQUIRED)
     return account
 
 

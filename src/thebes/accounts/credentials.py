@@ -22,7 +22,6 @@ from thebes.accounts.notices import Notices
 from thebes.accounts.results import (
     BAD_ADDRESS,
     DONE,
-    SIGN_IN_REQUIRED,
     UNCHECKED,
     USED_TOKEN,
     WRONG_CREDENTIALS,
@@ -35,6 +34,7 @@ from thebes.accounts.results import (
     weak,
 )
 from thebes.accounts.signing_in import PASSWORD, SignIns
+from thebes.answers import SIGN_IN_REQUIRED
 from thebes.encoding import encode, random_bytes, uuid7
 from thebes.errors import ConfigurationError
 from thebes.events import Events, Outcome

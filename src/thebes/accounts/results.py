@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
+from thebes.answers import stale
 from thebes.facts import Denial
 from thebes.passwords.policy import Reason, Refusal
 from thebes.stores.accounts import Account
@@ -44,25 +46,7 @@ NO_BROWSER = Denial(
     "The request does not say where it comes from",
     'Cookies are for browsers; programs sign in with "mode": "bearer".',
 )
-SIGN_IN_REQUIRED = Denial(
-    401,
-    "sign-in-required",
-    "Sign in first",
-    "This needs an account.",
-    headers=((b"www-authenticate", b"Bearer"),),
-)
-NOT_FRESH = Denial(
-    401,
-    "not-fresh",
-    "Confirm your password first",
-    "This needs an authentication of the last five minutes.",
-    headers=(
-        (
-            b"www-authenticate",
-            b'Bearer error="insufficient_user_authentication", max_age="%d"' % FRESH_SECONDS,
-        ),
-    ),
-)
+NOT_FRESH = stale(timedelta(seconds=FRESH_SECONDS))
 USED_TOKEN = Denial(
     400,
     "link-invalid",

@@ -32,12 +32,12 @@ from thebes.accounts.openapi import DOCUMENT
 from thebes.accounts.results import (
     NO_BROWSER,
     SESSION_ENDED,
-    SIGN_IN_REQUIRED,
     Done,
     SignedIn,
     Visitor,
 )
 from thebes.accounts.signing_in import SignIns
+from thebes.answers import SIGN_IN_REQUIRED
 from thebes.csrf_tokens import CsrfTokens, FormTokens
 from thebes.encoding import random_id
 from thebes.errors import StoreUnavailable

@@ -24,7 +24,6 @@ from thebes.accounts.results import (
     NO_SESSION,
     NOT_FRESH,
     SESSION_ENDED,
-    SIGN_IN_REQUIRED,
     UNVERIFIED,
     WRONG_CREDENTIALS,
     Done,
@@ -34,6 +33,7 @@ from thebes.accounts.results import (
     owner_of,
     wait,
 )
+from thebes.answers import SIGN_IN_REQUIRED
 from thebes.events import Events, Outcome, Severity
 from thebes.facts import Denial, SignedInClaims
 from thebes.passwords.hashing import Passwords, Verdict
