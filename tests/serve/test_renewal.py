@@ -213,9 +213,9 @@ def serial_in(path: Path) -> int:
 def test_certificates_change_while_requests_run_and_none_fails(loop, authority):
     key = authority.issue()
     expected = [serial_in(authority.certificate)]
-    with gated(
-        Echo(), loop=loop, authority=authority, guards=slower(idle_seconds=30, header_seconds=30)
-    ) as served:
+    # Only the exchange could make a request fail.
+    guards = slower(header_seconds=30, idle_seconds=30, stalled_seconds=30, linger_seconds=30)
+    with gated(Echo(), loop=loop, authority=authority, guards=guards) as served:
         with Visitors(served).asking() as visitors:
             eventually(visitors.has_seen(expected[0]))
             for make in GOOD.values():

@@ -24,8 +24,8 @@ from thebes.serve.renewal import CertificateFiles
 SECONDS = 0.3
 """The deadlines of tests."""
 
+# The handshake keeps its 10 s: on a busy machine an honest one may take longer than the deadlines of tests.
 QUICK = Guards(
-    handshake_seconds=SECONDS,
     header_seconds=SECONDS,
     body_seconds=SECONDS,
     idle_seconds=SECONDS,
