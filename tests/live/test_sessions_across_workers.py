@@ -1,9 +1,8 @@
 """One service, several processes: what ends a session in one of them is true at the next request in each."""
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,11 @@ from typing import Any
 import pytest
 
 from account_rows import ADA, BOB
-from asking import ask, request_facts
-from attack import in_mode, strong_keys
+from attack import strong_keys
 from authenticating import SignedIn
 from commanding import Serving, serving_command
 from live import PATIENCE_SECONDS, eventually
-from live_accounts import signed_in
-from thebes import Security
+from live_accounts import Beside, beside_the_server
 
 pytestmark = pytest.mark.slow
 
@@ -51,18 +48,17 @@ class Workers:
 
     first: HTTPConnection
     second: HTTPConnection
-    security: Security
-    loop: asyncio.AbstractEventLoop
+    beside: Beside
 
     @property
     def store(self) -> Any:
-        return self.security.membership.store
+        return self.beside.membership.store
 
     def run(self, work: Any) -> Any:
-        return self.loop.run_until_complete(work)
+        return self.beside.run(work)
 
     def sign_in(self, account: Any = ADA, **more: Any) -> SignedIn:
-        return self.run(signed_in(self.security.membership, account, **more))
+        return self.beside.sign_in(account, **more)
 
 
 def request(
@@ -111,25 +107,9 @@ def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
     options = ("--behind-proxy", "127.0.0.1", "--port", "0", "--workers", "2")
     with ExitStack() as stack:
         serving = stack.enter_context(serving_command(project, *options, **shared))
-        patch = stack.enter_context(in_mode("production"))
-        for name, value in shared.items():
-            patch.setenv(name, value)
-        security = Security(hosts=["example.com"])
-        served = security.wrap(nothing)
-        loop = asyncio.new_event_loop()
-        stack.callback(loop.close)
-        facts = request_facts(path="/.well-known/jwks.json", headers={"Host": "example.com"}, scheme="https")
-        assert loop.run_until_complete(ask(served, facts)).status == 200
-        stack.callback(lambda: loop.run_until_complete(security.membership.close()))
-        for account in (ADA, BOB):
-            member = replace(account, verified_at=account.created_at)
-            assert loop.run_until_complete(security.membership.store.accounts.create(member))
-        yield Workers(*connections(serving, stack), security, loop)
-
-
-async def nothing(scope: Any, receive: Any, send: Any) -> None:
-    """Stand for an app that is never asked."""
-    raise AssertionError(scope)
+        beside = stack.enter_context(beside_the_server(shared))
+        beside.register(ADA, BOB)
+        yield Workers(*connections(serving, stack), beside)
 
 
 @pytest.mark.requirement("TOK-24", by="live")

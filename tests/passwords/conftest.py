@@ -1,6 +1,5 @@
 """Passwords as a service has them, with a hash that costs next to nothing where its cost isn't the point."""
 
-import os
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -31,9 +30,3 @@ async def make() -> AsyncIterator[Make]:
 def passwords(make: Make) -> Passwords:
     """The cheap one."""
     return make()
-
-
-@pytest.fixture(scope="session")
-def counts_are_full() -> bool:
-    """Whether this run has the counts of a release."""
-    return os.environ.get("THEBES_TEST_COUNTS") == "full"

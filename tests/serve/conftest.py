@@ -1,7 +1,5 @@
 """Every suite here runs on both event loops; counts are those of a quick run unless asked for in full."""
 
-import os
-
 import pytest
 
 from gated import Echo
@@ -26,9 +24,3 @@ def authority(tmp_path_factory) -> Authority:
     made = Authority(tmp_path_factory.mktemp("authority"))
     made.issue()
     return made
-
-
-@pytest.fixture(scope="session")
-def counts_are_full() -> bool:
-    """Whether this run has the counts of a release."""
-    return os.environ.get("THEBES_TEST_COUNTS") == "full"

@@ -1,6 +1,5 @@
 """The stores that keep the contract: every test with the fixture `store` runs against each of them."""
 
-import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -30,8 +29,3 @@ async def sqlite_store(tmp_path: Path) -> AsyncIterator[SQLiteStore]:
     await made.start()
     yield made
     await made.close()
-
-
-@pytest.fixture
-def counts_are_full() -> bool:
-    return os.environ.get("THEBES_TEST_COUNTS") == "full"

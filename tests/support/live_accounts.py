@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, TypeVar
@@ -13,10 +13,11 @@ from fastapi import FastAPI, Request, WebSocket
 from fastapi.responses import HTMLResponse, PlainTextResponse, StreamingResponse
 
 from account_rows import ADA, BOB
-from asking import request_facts
-from attack import Served, protecting
+from asking import ask, request_facts
+from attack import Served, in_mode, protecting
 from authenticating import SignedIn
 from live import PATIENCE_SECONDS
+from thebes import Security
 from thebes.fastapi import CsrfToken, CurrentPrincipal, OptionalPrincipal, requires
 from thebes.guards import Principal
 from thebes.membership import Membership
@@ -146,6 +147,48 @@ def make_app(loops: list[asyncio.AbstractEventLoop]) -> FastAPI:
             await websocket.send_text(text)
 
     return app
+
+
+@contextmanager
+def beside_the_server(shared: Mapping[str, str]) -> Iterator["Beside"]:
+    """Open the store of a server in another process, with its keys: `THEBES_SECRET_KEYS` and `_DATABASE_URL`."""
+    with in_mode("production") as patch, ExitStack() as stack:
+        for name, value in shared.items():
+            patch.setenv(name, value)
+        security = Security(hosts=["example.com"])
+        loop = asyncio.new_event_loop()
+        stack.callback(loop.close)
+        facts = request_facts(path="/.well-known/jwks.json", headers={"Host": "example.com"}, scheme="https")
+        assert loop.run_until_complete(ask(security.wrap(_nothing), facts)).status == 200
+        stack.callback(lambda: loop.run_until_complete(security.membership.close()))
+        yield Beside(security.membership, loop)
+
+
+@dataclass
+class Beside:
+    """The accounts of a server, in this process."""
+
+    membership: Membership
+    loop: asyncio.AbstractEventLoop
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do something to them."""
+        return self.loop.run_until_complete(work)
+
+    def sign_in(self, account: Account = ADA, **more: Any) -> SignedIn:
+        """Open a session."""
+        return self.run(signed_in(self.membership, account, **more))
+
+    def register(self, *accounts: Account) -> None:
+        """Create accounts whose addresses are confirmed."""
+        for account in accounts:
+            member = replace(account, verified_at=account.created_at)
+            assert self.run(self.membership.store.accounts.create(member))
+
+
+async def _nothing(scope: Any, receive: Any, send: Any) -> None:
+    """Stand for an app that is never asked."""
+    raise AssertionError(scope)
 
 
 @contextmanager
