@@ -113,6 +113,7 @@ def _surroundings(
         routes=routes,
         health=settings.health,
         account_of=None if members is None else members.account_of,
+        sessions_of=None if members is None else members.sessions_of,
         form_token_of=None if members is None else members.form_token,
     )
 

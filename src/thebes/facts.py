@@ -152,6 +152,7 @@ class Surroundings:
 
     Attributes:
         account_of: Reads the account of whoever asks; None where the package serves no accounts.
+        sessions_of: Reads their live sessions; None likewise.
         form_token_of: Makes the token for the forms of an answer; None likewise.
     """
 
@@ -160,6 +161,7 @@ class Surroundings:
     routes: RouteTable = field(default_factory=RouteTable)
     health: RoutePattern | None = None
     account_of: Callable[[RequestFacts], Awaitable[Any]] | None = None
+    sessions_of: Callable[[RequestFacts], Awaitable[Any]] | None = None
     form_token_of: Callable[[RequestFacts], str] | None = None
 
 

@@ -11,7 +11,7 @@ The app has to be protected: `Security(...).protect(app)`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -21,11 +21,25 @@ from fastapi.openapi.models import OAuth2, OAuthFlowPassword, OAuthFlows
 from fastapi.security.base import SecurityBase
 from starlette.requests import HTTPConnection
 
+from thebes.accounts.documents import OwnSession
 from thebes.guards import Principal, demand
-from thebes.starlette import csrf_token, current_account, current_principal, optional_principal
+from thebes.starlette import (
+    csrf_token,
+    current_account,
+    current_principal,
+    current_sessions,
+    optional_principal,
+)
 from thebes.stores.accounts import Account
 
-__all__ = ["CsrfToken", "CurrentAccount", "CurrentPrincipal", "OptionalPrincipal", "requires"]
+__all__ = [
+    "CsrfToken",
+    "CurrentAccount",
+    "CurrentPrincipal",
+    "CurrentSessions",
+    "OptionalPrincipal",
+    "requires",
+]
 
 
 class _AccountScheme(SecurityBase):
@@ -65,6 +79,12 @@ async def _account(
     return await current_account(connection)
 
 
+async def _sessions(
+    connection: HTTPConnection, _: Annotated[None, SecurityDependency(account_scheme)]
+) -> Sequence[OwnSession]:
+    return await current_sessions(connection)
+
+
 async def _csrf_token(connection: HTTPConnection) -> str:
     return csrf_token(connection)
 
@@ -77,6 +97,9 @@ OptionalPrincipal = Annotated[Principal | None, Depends(_optional)]
 
 CurrentAccount = Annotated[Account, Depends(_account)]
 """The account of whoever is signed in; one read of the store."""
+
+CurrentSessions = Annotated[Sequence[OwnSession], Depends(_sessions)]
+"""The live sessions of whoever is signed in, the newest first; one read of the store."""
 
 CsrfToken = Annotated[str, Depends(_csrf_token)]
 """The token for the forms of this answer, as their hidden field `csrf_token`. No I/O."""

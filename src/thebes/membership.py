@@ -16,6 +16,7 @@ from pathlib import Path
 from thebes.accounts.administration import Administration
 from thebes.accounts.calls import binding_of_nobody, presession_of
 from thebes.accounts.credentials import Credentials
+from thebes.accounts.documents import OwnSession
 from thebes.accounts.hooks import Hooks
 from thebes.accounts.jobs import JobRunner, JobSeals
 from thebes.accounts.mailing import Mailing
@@ -23,6 +24,7 @@ from thebes.accounts.queueing import QueuedNotices
 from thebes.accounts.routes import AccountRoutes, Parts
 from thebes.accounts.signing_in import SignIns
 from thebes.accounts.templates import Pages, Templates
+from thebes.accounts.trail import Trail
 from thebes.csrf_tokens import CsrfTokens, FormTokens
 from thebes.encoding import random_id
 from thebes.events import Events
@@ -104,6 +106,7 @@ class Membership:
         passwords: Hashes passwords.
         mailer: Who sends mails; a `Mailbox` in tests.
         runner: Works off mails and hooks.
+        session_name: Returns the digest by which a session is shown in events and to its owner.
 
     Raises:
         ConfigurationError: What was set can't be used together.
@@ -115,7 +118,9 @@ class Membership:
         keyring = Keyring(secret_keys_of(settings, around.directory))
         self._keyring = keyring
         self._algorithm: Algorithm = settings.signing
-        self._reports = Reports(events, partial(keyring.digest, Purpose.EVENTS))
+        self.session_name = partial(keyring.digest, Purpose.EVENTS)
+        self._reports = Reports(events, self.session_name)
+        self._trail = Trail(events, self.session_name)
         self._sign_out_path = f"{settings.accounts_prefix}/logout"
         self.public_url = issuer_of(settings)
         self.store = open_store(settings, around.directory, around.workers)
@@ -190,7 +195,7 @@ class Membership:
             protection=protection,
             devices=devices,
             notices=self._notices,
-            events=self._events,
+            trail=self._trail,
         )
         self.administration = Administration(
             store=self.store, passwords=self.passwords, notices=self._notices, events=self._events
@@ -204,7 +209,7 @@ class Membership:
             devices=devices,
             quota=MailQuota(self.store.failures, failure_keys),
             notices=self._notices,
-            events=self._events,
+            trail=self._trail,
             context=context_words(settings),
         )
 
@@ -298,6 +303,10 @@ class Membership:
     async def account_of(self, facts: RequestFacts) -> Account | None:
         """Return the account of whoever asks; one read."""
         return None if facts.claims is None else await self.sign_ins.account(facts.claims)
+
+    async def sessions_of(self, facts: RequestFacts) -> Sequence[OwnSession]:
+        """Return the live sessions of whoever asks, the newest first; one read."""
+        return () if facts.claims is None else await self.sign_ins.sessions(facts.claims)
 
     def form_token(self, facts: RequestFacts) -> str:
         """Return the token for the forms of an answer; nobody's answer sets the cookie it is bound to."""

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
 from starlette.requests import HTTPConnection
 
+from thebes.accounts.documents import OwnSession
 from thebes.answers import SIGN_IN_REQUIRED
 from thebes.errors import ConfigurationError
 from thebes.facts import facts_of
@@ -56,6 +57,22 @@ async def current_account(connection: HTTPConnection) -> Account:
     if account is None:
         raise Denied(SIGN_IN_REQUIRED)
     return account
+
+
+async def current_sessions(connection: HTTPConnection) -> Sequence[OwnSession]:
+    """Return the live sessions of whoever is signed in, the newest first; one read of the store.
+
+    Raises:
+        Denied: Nobody is; `protect` answers it.
+        ConfigurationError: The app isn't protected, or has no accounts.
+    """
+    demand(connection.scope)
+    facts = facts_of(connection.scope)
+    read = facts.surroundings.sessions_of
+    if read is None:
+        raise ConfigurationError("there are no sessions to read: Security(accounts=None) leaves them out")
+    sessions: Sequence[OwnSession] = await read(facts)
+    return sessions
 
 
 def csrf_token(connection: HTTPConnection) -> str:

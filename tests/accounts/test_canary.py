@@ -1,5 +1,6 @@
 """Canaries: passwords and tokens that are looked for in everything that the service writes and says."""
 
+import json
 import logging
 from pathlib import Path
 
@@ -120,7 +121,7 @@ def go_through(service: Service) -> Watched:
     return seen
 
 
-@both("PWD-26", store="sqlite")
+@both("PWD-26", "LOG-03", store="sqlite")
 def test_passwords_and_tokens_stand_nowhere_but_where_they_belong(
     service: Service, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ):
@@ -164,17 +165,29 @@ def test_each_flow_writes_its_event_and_each_event_is_listed(service: Service):
         assert f"`{name}`" in page
 
 
-@pytest.mark.parametrize("service", ["sqlite"], indirect=True)
-def test_no_session_id_and_no_address_of_a_mailbox_stands_in_an_event(service: Service):
+@both("LOG-03", store="sqlite")
+def test_a_session_appears_by_a_digest_alone_and_no_mailbox_at_all(
+    service: Service, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+):
+    caplog.set_level(logging.DEBUG)
     seen = go_through(service)
 
-    events = "\n".join(service.lines)
-
+    written = "\n".join(
+        [*service.lines, *(record.getMessage() for record in caplog.records), *capfd.readouterr()]
+    )
     ids = {token.partition(".")[0] for token in seen.tokens[REFRESH] | seen.tokens["bearer refresh"]}
     assert len(ids) >= 2
-    assert not [session_id for session_id in ids if session_id in events]
-    assert ADA not in events
-    assert "/auth/sessions/{id}" in events
+    assert not [session_id for session_id in ids if session_id in written]
+    assert ADA not in written
+    events = [json.loads(line) for line in service.lines]
+    named = {event["session"] for event in events if event["session"] is not None}
+    assert named >= {service.membership.session_name(session_id) for session_id in ids}
+    # The name in the path of a session is that of its events, in whichever log it stands.
+    [revoked] = [each for each in events if each["event"] == "session_revoked"]
+    assert revoked["route"] == f"/auth/sessions/{revoked['session']}"
+    assert revoked["method"] == "DELETE"
+    if service.origin != "https://testserver":
+        assert f'"DELETE {revoked["route"]} HTTP/1.1" 204' in written
 
 
 def pieces(token: str) -> list[str]:

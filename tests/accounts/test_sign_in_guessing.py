@@ -241,3 +241,17 @@ class TestOwnersAreTold:
             service.caller().sign_in(ADA)
 
             assert service.mailed(ADA)[-1] == "many_failures"
+
+    def test_of_a_password_that_was_switched_off_and_once_only(self, tmp_path: Path):
+        with accounts("sqlite", tmp_path) as service:
+            service.member()
+            service.age(3600, "failures.last_at")
+            for address in (ADA, "nobody@example.com"):
+                for _ in range(103):
+                    service.caller().sign_in(address, WRONG)
+                    service.age(7200, "failures.blocked_until")
+            right = service.caller().sign_in(ADA)
+
+            assert right.status == 401
+            assert service.mailed(ADA).count("password_off") == 1
+            assert service.mailed("nobody@example.com") == []

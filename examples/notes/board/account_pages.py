@@ -11,9 +11,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
-from board.protection import security
 from board.rendering import page
-from thebes.fastapi import CurrentAccount, CurrentPrincipal, OptionalPrincipal
+from thebes.fastapi import CurrentAccount, CurrentPrincipal, CurrentSessions, OptionalPrincipal
 
 router = APIRouter(include_in_schema=False)
 
@@ -107,15 +106,19 @@ def reset(request: Request, token: Word = "", problem: Word = "") -> Response:
 
 @router.get("/sessions")
 async def sessions(
-    request: Request, who: CurrentPrincipal, account: CurrentAccount, done: Word = "", problem: Word = ""
+    request: Request,
+    who: CurrentPrincipal,
+    account: CurrentAccount,
+    own: CurrentSessions,
+    done: Word = "",
+    problem: Word = "",
 ) -> Response:
     """Show where the account is signed in, and let its owner end that."""
-    found = await security.membership.store.sessions.of_account(who.id)
     return page(
         request,
         "sessions.html",
         account=account,
-        sessions=sorted(found, key=lambda one: one.id != who.session_id),
+        sessions=sorted(own, key=lambda one: not one.is_current),
         is_fresh=time() - who.auth_time < FRESH.total_seconds(),
         **_told(done, problem, instead=_WRONG_PASSWORD),
     )

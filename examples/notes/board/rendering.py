@@ -52,13 +52,8 @@ def _for_every_page(request: Request) -> Mapping[str, Any]:
     }
 
 
-def _instant(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
-
-
 _templates = Jinja2Templates(
     Path(__file__).parent / "templates", context_processors=[lambda request: dict(_for_every_page(request))]
 )
 _templates.env.filters["time_ago"] = time_ago
-_templates.env.filters["instant"] = _instant
 _templates.env.globals["count"] = count

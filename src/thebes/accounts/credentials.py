@@ -34,10 +34,10 @@ from thebes.accounts.results import (
     weak,
 )
 from thebes.accounts.signing_in import PASSWORD, SignIns
+from thebes.accounts.trail import Trail
 from thebes.answers import SIGN_IN_REQUIRED
 from thebes.encoding import encode, random_bytes, uuid7
 from thebes.errors import ConfigurationError
-from thebes.events import Events, Outcome
 from thebes.facts import Denial, SignedInClaims
 from thebes.passwords.breaches import BreachesUnavailable
 from thebes.passwords.hashing import Passwords
@@ -70,7 +70,7 @@ class Credentials:
         devices: Know the browsers in which somebody has signed in before.
         quota: How many mails are sent.
         notices: Makes mails and hook calls.
-        events: Where security events go.
+        trail: Writes down what happens.
         context: Words that are no good as a password here: the service's name, its hosts (PWD-08).
         lifetimes: How long mailed tokens count, by purpose.
 
@@ -89,7 +89,7 @@ class Credentials:
         devices: DeviceCookies,
         quota: MailQuota,
         notices: Notices,
-        events: Events,
+        trail: Trail,
         context: Sequence[str] = (),
         lifetimes: dict[TokenPurpose, timedelta] | None = None,
         clock: Callable[[], float] = time.time,
@@ -102,7 +102,7 @@ class Credentials:
         self._devices = devices
         self._quota = quota
         self._notices = notices
-        self._events = events
+        self._trail = trail
         self._context = tuple(context)
         self._lifetimes: dict[TokenPurpose, timedelta] = {
             "verify": VERIFY_LIFETIME,
@@ -139,10 +139,10 @@ class Credentials:
         mail = self._mail("verify", account, token) if may_mail else self._notices.nothing()
         jobs = (mail, *self._notices.hook("registered", account.id))
         if await self._store.accounts.create(account, token=record, jobs=jobs):
-            self._tell("registered", visitor, account=account.id)
+            self._trail.tell("registered", visitor, account=account.id)
         else:
             await self._tell_the_owner(address, is_muted=not may_mail)
-            self._tell("registered", visitor, outcome="denied", reason="address_taken")
+            self._trail.tell("registered", visitor, outcome="denied", reason="address_taken")
         self._notices.wake()
         return DONE
 
@@ -153,10 +153,10 @@ class Credentials:
         jobs = self._notices.hook("verified", account.id) if account is not None else ()
         confirmed = await self._store.accounts.confirm_email(digest, jobs=jobs)
         if confirmed is None:
-            self._tell("email_verified", visitor, outcome="denied")
+            self._trail.tell("email_verified", visitor, outcome="denied")
             return USED_TOKEN
         self._notices.wake()
-        self._tell("email_verified", visitor, account=confirmed.id)
+        self._trail.tell("email_verified", visitor, account=confirmed.id)
         return DONE
 
     async def resend(self, email: str, *, visitor: Visitor) -> Done | Denial:
@@ -172,7 +172,7 @@ class Credentials:
         digest = _digest(token)
         found = await self._holder(digest)
         if found is None:
-            self._tell("password_reset", visitor, outcome="denied")
+            self._trail.tell("password_reset", visitor, outcome="denied")
             return USED_TOKEN
         account, purpose = found
         password_hash = await self._hash_new(password, Address(account.email, account.email_key))
@@ -184,14 +184,14 @@ class Credentials:
             password_hash,
             failure_keys=self._protection.keys_of(account.email_key, account.id),
             jobs=(
-                self._notices.mail("password_reset", account.email, **self._facts(visitor)),
+                self._notices.mail("password_reset", account.email, **visitor.facts),
                 *self._notices.hook("password_reset", account.id),
             ),
         )
         if changed is None:
             return USED_TOKEN
         self._notices.wake()
-        self._tell("password_reset", visitor, account=account.id)
+        self._trail.tell("password_reset", visitor, account=account.id)
         return DONE
 
     async def change_password(
@@ -212,7 +212,7 @@ class Credentials:
         if isinstance(password_hash, Denial):
             return password_hash
         jobs = (
-            self._notices.mail("password_changed", account.email, **self._facts(visitor)),
+            self._notices.mail("password_changed", account.email, **visitor.facts),
             *self._notices.hook("password_changed", account.id),
         )
         changed = await self._store.accounts.change_password(
@@ -221,7 +221,7 @@ class Credentials:
         if changed is None:
             return WRONG_CREDENTIALS  # somebody else has changed it meanwhile
         self._notices.wake()
-        self._tell("password_changed", visitor, account=account.id)
+        self._trail.tell("password_changed", visitor, account=account.id)
         session = found[0]
         opened = await self._refresh.open(
             changed.id,
@@ -257,7 +257,7 @@ class Credentials:
         await self._store.accounts.delete(account.id, jobs=jobs)
         await self._protection.forget(account.email_key, account.id)
         self._notices.wake()
-        self._tell("account_deleted", visitor, account=account.id)
+        self._trail.tell("account_deleted", visitor, account=account.id)
         return DONE
 
     # Inside
@@ -286,12 +286,12 @@ class Credentials:
         if account is not None and is_due and (purpose == "reset" or account.verified_at is None):
             token, record = self._new_token(purpose, account)
             await self._store.accounts.issue(record, jobs=(self._mail(purpose, account, token),))
-            self._tell(event, visitor, account=account.id)
+            self._trail.tell(event, visitor, account=account.id)
         else:
             # As many writes as for an account that gets its mail (ACC-02).
             await self._store.jobs.add((self._notices.nothing(),))
             reason = "no_such_account" if may_mail else "too_many_mails"
-            self._tell(event, visitor, outcome="denied", reason=reason)
+            self._trail.tell(event, visitor, outcome="denied", reason=reason)
         self._notices.wake()
         return DONE
 
@@ -317,31 +317,8 @@ class Credentials:
         expires_at = self._clock() + self._lifetimes[purpose].total_seconds()
         return new_token(purpose, account, expires_at=expires_at)
 
-    def _facts(self, visitor: Visitor) -> dict[str, str]:
-        return {"device": visitor.circumstances.device, "address": visitor.circumstances.address}
-
     def _words(self, address: Address) -> Sequence[str]:
         return (*self._context, address.text, address.text.partition("@")[0])
-
-    def _tell(
-        self,
-        event: str,
-        visitor: Visitor,
-        *,
-        account: str | None = None,
-        outcome: Outcome = "allowed",
-        reason: str | None = None,
-    ) -> None:
-        self._events.emit(
-            event,
-            severity="info" if outcome == "allowed" else "warning",
-            outcome=outcome,
-            reason=reason,
-            account=account,
-            client=visitor.address,
-            request_id=visitor.request_id,
-            route=visitor.route,
-        )
 
 
 def new_token(purpose: TokenPurpose, account: Account, *, expires_at: float) -> tuple[str, NewToken]:

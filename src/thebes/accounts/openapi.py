@@ -55,7 +55,7 @@ class Operation:
     is_signed_in: bool = False
 
 
-# Below the prefix, by path and method; `{session_id}` stands for the id of a session.
+# Below the prefix, by path and method; `{session_id}` stands for an id from the list of sessions.
 OPERATIONS: Mapping[str, Mapping[str, Operation]] = {
     "register": {
         "POST": Operation(

@@ -81,7 +81,8 @@ class Visitor:
         device: The value of the known-device cookie, as it came.
         session_id: The session that came with the request and is genuine, whether or not it still lives.
         request_id: Joins events to the answer.
-        route: Of the request.
+        method: Of the request.
+        route: Likewise.
     """
 
     address: str
@@ -89,7 +90,13 @@ class Visitor:
     device: bytes | None = None
     session_id: str | None = None
     request_id: str | None = None
+    method: str | None = None
     route: str | None = None
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What a mail tells the owner of where it came from."""
+        return {"device": self.circumstances.device, "address": self.circumstances.address}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

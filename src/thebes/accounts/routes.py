@@ -155,9 +155,9 @@ class AccountRoutes:
             return None
         if not path.startswith(self.session_prefix):
             return self.paths.get(path)
-        session_id = path.removeprefix(self.session_prefix)
-        is_form = session_id.endswith(FORM_END)
-        if "/" in session_id.removesuffix(FORM_END) or not session_id:
+        name = path.removeprefix(self.session_prefix)
+        is_form = name.endswith(FORM_END)
+        if "/" in name.removesuffix(FORM_END) or not name:
             return None
         return {"POST": self._end_session} if is_form else {"DELETE": self._end_session}
 
@@ -296,14 +296,14 @@ class AccountRoutes:
         if claims is None:
             return SIGN_IN_REQUIRED
         sessions = await self._parts.sign_ins.sessions(claims)
-        return Result(200, {"sessions": [session_document(session, claims) for session in sessions]})
+        return Result(200, {"sessions": [session_document(session) for session in sessions]})
 
     async def _end_session(self, call: Call) -> Result | Denial:
         claims = await self._signed_in_caller(call)
         if isinstance(claims, Denial):
             return claims
-        session_id = (call.facts.path or "").removeprefix(self.session_prefix).removesuffix(FORM_END)
-        done = await self._parts.sign_ins.end_session(claims, session_id, visitor=self._visitor(call))
+        name = (call.facts.path or "").removeprefix(self.session_prefix).removesuffix(FORM_END)
+        done = await self._parts.sign_ins.end_session(claims, name, visitor=self._visitor(call))
         return _empty(done)
 
     async def _csrf_token(self, call: Call) -> Result | Denial:
@@ -337,15 +337,14 @@ class AccountRoutes:
         device = jar.value(facts.headers.get(b"cookie"), jar.device_name)
         presented = self._parts.refresh.read(facts.refresh_token) if facts.refresh_token else None
         brought = presented.session_id if presented is not None else None
-        names_a_session = (facts.path or "").startswith(self.session_prefix)
         return Visitor(
             address=facts.client.address,
             circumstances=self._parts.circumstances(facts),
             device=device,
             session_id=facts.claims.sid if facts.claims is not None else brought,
             request_id=facts.request_id,
-            # An id of a session is no text for logs (LOG-03).
-            route=f"{self.session_prefix}{{id}}" if names_a_session else facts.path,
+            method=facts.method,
+            route=facts.path,
         )
 
     def _signed_in(self, signed_in: SignedIn) -> Result | Denial:

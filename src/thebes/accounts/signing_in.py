@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from thebes.accounts.addresses import parse_address
+from thebes.accounts.documents import OwnSession, own_session
 from thebes.accounts.notices import Notices
 from thebes.accounts.results import (
     COMPROMISED,
@@ -33,8 +34,8 @@ from thebes.accounts.results import (
     owner_of,
     wait,
 )
+from thebes.accounts.trail import Trail
 from thebes.answers import SIGN_IN_REQUIRED
-from thebes.events import Events, Outcome, Severity
 from thebes.facts import Denial, SignedInClaims
 from thebes.passwords.hashing import Passwords, Verdict
 from thebes.passwords.lanes import LanesBusy
@@ -61,7 +62,7 @@ class SignIns:
         protection: Charges attempts before they are made.
         devices: Know the browsers in which somebody has signed in before.
         notices: Makes mails and hook calls.
-        events: Where security events go.
+        trail: Writes down what happens.
         clock: Seconds since the epoch.
     """
 
@@ -74,7 +75,7 @@ class SignIns:
         protection: SignInProtection,
         devices: DeviceCookies,
         notices: Notices,
-        events: Events,
+        trail: Trail,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
@@ -83,7 +84,7 @@ class SignIns:
         self._protection = protection
         self._devices = devices
         self._notices = notices
-        self._events = events
+        self._trail = trail
         self._clock = clock
 
     async def sign_in(
@@ -118,15 +119,24 @@ class SignIns:
         """Renew a session by its refresh token, judged by the same table as the renewal in place."""
         presented = self._refresh.read(token)
         if presented is None:
-            self._tell("refresh", visitor, outcome="denied", reason="not_genuine")
+            self._trail.tell("refresh", visitor, outcome="denied", reason="not_genuine")
             return SESSION_ENDED
         renewed = await self._refresh.renew(presented, mode=mode, circumstances=visitor.circumstances)
         session = renewed.session
         account = session.account_id if session is not None else None
         if renewed.token is None:
-            self._tell("refresh", visitor, account=account, outcome="denied", reason=renewed.reason)
+            self._trail.tell(
+                "refresh",
+                visitor,
+                account=account,
+                session=presented.session_id,
+                outcome="denied",
+                reason=renewed.reason,
+            )
             return SESSION_ENDED
-        self._tell("refresh", visitor, account=account, reason=renewed.kind)
+        self._trail.tell(
+            "refresh", visitor, account=account, session=presented.session_id, reason=renewed.kind
+        )
         return renewed
 
     async def sign_out(self, claims: SignedInClaims | None, token: bytes | None, *, visitor: Visitor) -> Done:
@@ -139,24 +149,27 @@ class SignIns:
                 ending[found[0].id] = found[0].account_id
         for session_id, account_id in ending.items():
             await self._end(account_id, session_id, reason="signed_out")
-            self._tell("signed_out", visitor, account=account_id)
+            self._trail.tell("signed_out", visitor, account=account_id, session=session_id)
         return DONE
 
-    async def sessions(self, claims: SignedInClaims) -> Sequence[Session]:
+    async def sessions(self, claims: SignedInClaims) -> Sequence[OwnSession]:
         """Return the live sessions of an account, the newest first."""
-        return await self._store.sessions.of_account(claims.sub)
+        found = await self._store.sessions.of_account(claims.sub)
+        return [own_session(each, claims, self._trail.session_name(each.id)) for each in found]
 
-    async def end_session(
-        self, claims: SignedInClaims, session_id: str, *, visitor: Visitor
-    ) -> Done | Denial:
-        """End one session; that of somebody else doesn't exist (ACC-30)."""
+    async def end_session(self, claims: SignedInClaims, name: str, *, visitor: Visitor) -> Done | Denial:
+        """End one session by the name that `sessions` gives; that of somebody else doesn't exist (ACC-30)."""
         denial = self.demand_fresh(claims)
         if denial is not None:
             return denial
-        ended = await self._store.sessions.revoke(claims.sub, session_id, reason="ended_by_owner")
-        if not ended:
+        for session in await self._store.sessions.of_account(claims.sub):
+            if self._trail.session_name(session.id) == name:
+                break
+        else:
             return NO_SESSION
-        self._tell("session_revoked", visitor, account=claims.sub)
+        if not await self._store.sessions.revoke(claims.sub, session.id, reason="ended_by_owner"):
+            return NO_SESSION
+        self._trail.tell("session_revoked", visitor, account=claims.sub, session=session.id)
         return DONE
 
     async def sign_out_everywhere(self, claims: SignedInClaims, *, visitor: Visitor) -> Done | Denial:
@@ -165,7 +178,7 @@ class SignIns:
         if denial is not None:
             return denial
         await self._store.sessions.revoke(claims.sub, reason="ended_by_owner")
-        self._tell("sessions_revoked", visitor, account=claims.sub)
+        self._trail.tell("sessions_revoked", visitor, account=claims.sub)
         return DONE
 
     async def account(self, claims: SignedInClaims) -> Account | None:
@@ -189,7 +202,8 @@ class SignIns:
             await self._protection.withdraw(attempt)
             return busy(error.retry_after)
         if not verdict.is_match or attempt.is_off:
-            self._tell("password_check", visitor, account=account.id, outcome="denied")
+            await self._tell_if_off(account, attempt, visitor)
+            self._trail.tell("password_check", visitor, account=account.id, outcome="denied")
             return WRONG_CREDENTIALS
         await self._protection.succeeded(attempt)
         return verdict
@@ -208,7 +222,7 @@ class SignIns:
     ) -> SignedIn | Denial:
         attempt = await self._charge(key, account, visitor)
         if isinstance(attempt, Wait):
-            self._tell("sign_in", visitor, outcome="denied", reason="too_many_failures", severity="warning")
+            self._trail.tell("sign_in", visitor, outcome="denied", reason="too_many_failures")
             return wait(WRONG_CREDENTIALS, attempt.seconds)
         stored = account.password_hash if account is not None else None
         try:
@@ -217,6 +231,7 @@ class SignIns:
             await self._protection.withdraw(attempt)
             return busy(error.retry_after)
         if account is None or attempt.is_off or not verdict.is_match or not account.is_enabled:
+            await self._tell_if_off(account, attempt, visitor)
             self._failed(account, verdict, attempt, visitor)
             return WRONG_CREDENTIALS
         await self._protection.succeeded(attempt)
@@ -262,7 +277,7 @@ class SignIns:
             return WRONG_CREDENTIALS  # disabled, or another password, since it was read
         session, token = opened
         self._notices.wake()
-        self._tell("sign_in", visitor, account=account.id, outcome="allowed", reason=mode)
+        self._trail.tell("sign_in", visitor, account=account.id, session=session.id, reason=mode)
         device = self._devices.issue(
             account.id, account.password_epoch, device_id=self._device_id(account, visitor)
         )
@@ -271,13 +286,23 @@ class SignIns:
         )
 
     def _sign_in_jobs(self, account: Account, attempt: Attempt, visitor: Visitor) -> Sequence[NewJob]:
-        facts = {"device": visitor.circumstances.device, "address": visitor.circumstances.address}
         jobs = list(self._notices.hook("signed_in", account.id))
         if attempt.failures >= MANY_FAILURES:
-            jobs.append(self._notices.mail("many_failures", account.email, **facts))
+            jobs.append(self._notices.mail("many_failures", account.email, **visitor.facts))
         elif not attempt.is_known_device:
-            jobs.append(self._notices.mail("new_device", account.email, **facts))
+            jobs.append(self._notices.mail("new_device", account.email, **visitor.facts))
         return jobs
+
+    async def _tell_if_off(self, account: Account | None, attempt: Attempt, visitor: Visitor) -> None:
+        """Mail the owner if this failure was the last that the password had (RAT-10)."""
+        if not attempt.disables:
+            return
+        # As many writes for nobody's address (ACC-02).
+        job = self._notices.nothing()
+        if account is not None:
+            job = self._notices.mail("password_off", account.email, **visitor.facts)
+        await self._store.jobs.add((job,))
+        self._notices.wake()
 
     def _failed(self, account: Account | None, verdict: Verdict, attempt: Attempt, visitor: Visitor) -> None:
         reason = "wrong_password"
@@ -287,13 +312,12 @@ class SignIns:
             reason = "password_off"
         elif verdict.is_match:
             reason = "disabled"
-        self._tell(
+        self._trail.tell(
             "sign_in",
             visitor,
             account=account.id if account is not None else None,
             outcome="denied",
             reason=reason,
-            severity="warning",
         )
 
     async def _present(self, claims: SignedInClaims) -> tuple[Account, Session] | None:
@@ -307,25 +331,3 @@ class SignIns:
         jobs = self._notices.hook("signed_out", account_id)
         await self._store.sessions.revoke(account_id, session_id, reason=reason, jobs=jobs)
         self._notices.wake()
-
-    def _tell(
-        self,
-        event: str,
-        visitor: Visitor,
-        *,
-        account: str | None = None,
-        outcome: Outcome = "allowed",
-        reason: str | None = None,
-        severity: Severity = "info",
-    ) -> None:
-        self._events.emit(
-            event,
-            severity=severity,
-            outcome=outcome,
-            reason=reason,
-            account=account,
-            client=visitor.address,
-            request_id=visitor.request_id,
-            route=visitor.route,
-            factor="pwd" if event in ("sign_in", "password_check") else None,
-        )

@@ -40,6 +40,7 @@ KINDS = (
     "session_reused",
     "new_device",
     "many_failures",
+    "password_off",
     "account_disabled",
     "account_deleted",
 )
