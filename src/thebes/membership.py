@@ -43,6 +43,7 @@ from thebes.resources import (
     issuer_of,
     mailer_for,
     open_store,
+    password_policy,
     secret_keys_of,
 )
 from thebes.secrets.bound import BoundKeys
@@ -182,6 +183,7 @@ class Membership:
             cost=settings.passwords,
             lanes=Lanes.of_worker(cost, workers=around.workers),
             pepper=KeyringPepper(keyring) if settings.pepper else None,
+            policy=password_policy(settings, around.directory),
             report=self._reports.password,
             mode=settings.mode,
         )

@@ -17,6 +17,8 @@ from thebes.accounts.outbox import Mailbox, Outbox
 from thebes.accounts.smtp import SmtpMailer, SmtpServer
 from thebes.errors import ConfigurationError
 from thebes.facts import Mode
+from thebes.passwords.breaches import BreachSource, PwnedFile, PwnedRanges
+from thebes.passwords.policy import PasswordPolicy
 from thebes.secret import Secret
 from thebes.secrets.project import development_keys, ensure_project_state
 from thebes.secrets.strength import SecretKey, parse_secret_keys
@@ -91,6 +93,21 @@ def mailer_for(settings: Settings, directory: Path, issuer: str) -> Mailer:
     if settings.mail_url is None:
         return Outbox(ensure_project_state(directory) / "outbox", sender=sender)
     return SmtpMailer(SmtpServer.parse(settings.mail_url), sender=sender)
+
+
+def password_policy(settings: Settings, directory: Path) -> PasswordPolicy:
+    """Return what is asked of new passwords; the source of breaches is opened.
+
+    Raises:
+        ConfigurationError: The source can't be read, or strictness is asked for without one.
+    """
+    source = settings.breached_passwords
+    breaches: BreachSource | None = None
+    if source is not None:
+        breaches = PwnedRanges(source) if "://" in source else PwnedFile(directory / source)
+    elif settings.breached_passwords_strict:
+        raise ConfigurationError("breached_passwords_strict needs a source: set breached_passwords")
+    return PasswordPolicy(breaches=breaches, is_strict=settings.breached_passwords_strict)
 
 
 def context_words(settings: Settings) -> Sequence[str]:

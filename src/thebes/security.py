@@ -80,6 +80,11 @@ class Security:
         mail_from: Whom mails are from (default no-reply at the public host).
         mail_templates: A directory of mail templates that replace ours.
         passwords: What a hash costs: `64MiB` (default, OWASP's second choice doubled) or `19MiB` (its floor).
+        breached_passwords: Where new passwords are looked up among those of known breaches:
+            `https://api.pwnedpasswords.com`, a mirror of it, or a downloaded file (default nowhere). Five hex
+            digits of the SHA-1 leave the process (ASVS 6.2.12).
+        breached_passwords_strict: Whether a password that can't be looked up is refused (default no: the
+            outage is an event, and the list of common passwords still holds).
         pepper: Whether a key outside the database goes into each hash (default no).
         access_lifetime: Of an access token (default 10 minutes, at most 60; RFC 9700).
         leeway: How far clocks may differ (default 30 seconds, at most 60).
@@ -129,6 +134,8 @@ class Security:
         mail_from: str | None = None,
         mail_templates: Path | str | None = None,
         passwords: HashPreset | None = None,
+        breached_passwords: str | Path | None = None,
+        breached_passwords_strict: bool | None = None,
         pepper: bool | None = None,
         access_lifetime: timedelta | int | None = None,
         leeway: timedelta | int | None = None,

@@ -67,6 +67,8 @@ class Settings:
         mail_from: Whom mails are from; no-reply at the public host if None.
         mail_templates: A directory of templates that replace ours.
         passwords: What a hash costs (PWD-12).
+        breached_passwords: Where new passwords are looked up: an https address or a file (PWD-07).
+        breached_passwords_strict: Whether a password that can't be looked up is refused.
         pepper: Whether a key outside the database goes into each hash (PWD-19).
         access_lifetime: Of an access token (TOK-14: at most 60 minutes).
         leeway: How far clocks may differ (TOK-13: at most 60 seconds).
@@ -110,6 +112,8 @@ class Settings:
     mail_from: str | None = None
     mail_templates: Path | None = None
     passwords: HashPreset = "64MiB"
+    breached_passwords: str | None = None
+    breached_passwords_strict: bool = False
     pepper: bool = False
     access_lifetime: timedelta = timedelta(minutes=10)
     leeway: timedelta = timedelta(seconds=30)
@@ -287,6 +291,8 @@ READERS: Mapping[str, Callable[[Any], Any]] = {
     "mail_from": str,
     "mail_templates": Path,
     "passwords": lambda value: _choice(value, HashPreset),
+    "breached_passwords": str,
+    "breached_passwords_strict": _flag,
     "pepper": _flag,
     "access_lifetime": _duration,
     "leeway": _duration,
