@@ -2,7 +2,9 @@
 
 import asyncio
 import gc
+import os
 import random
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -11,6 +13,7 @@ import pytest
 
 from thebes.errors import ConfigurationError
 from thebes.passwords import Lanes, LanesBusy
+from thebes.passwords.lanes import NICENESS
 
 
 class Gate:
@@ -60,6 +63,29 @@ async def test_work_is_done_in_threads_apart_from_the_loop():
     names = {await lanes.run(lambda: threading.current_thread().name) for _ in range(4)}
     assert all(name.startswith("thebes-hashing") for name in names)
     assert threading.current_thread().name not in names
+    await lanes.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a priority for each thread")
+async def test_lanes_step_back_behind_the_loop_and_so_does_nobody_else():
+    lanes = Lanes(2)
+    own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    niceness = [
+        await lanes.run(lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id())) for _ in range(4)
+    ]
+    await lanes.close()
+    assert niceness == [min(own + NICENESS, 19)] * 4
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == own
+    assert os.getpriority(os.PRIO_PROCESS, 0) == own
+
+
+async def test_a_sandbox_that_forbids_it_takes_no_lane_away(monkeypatch):
+    def forbid(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "setpriority", forbid)
+    lanes = Lanes(1)
+    assert await lanes.run(lambda: "done") == "done"
     await lanes.close()
 
 
