@@ -140,7 +140,7 @@ class Authentication:
         if field is not None:
             brought = self._jar.brought(field)
             if brought.others is not None:
-                facts.app_headers = _with_cookies(facts.scope["headers"], brought.others)
+                facts.app_headers = _with_cookies(facts.scope["headers"], field, brought.others)
         authorization = headers.get(b"authorization")
         if authorization is not None:
             scheme, _, credentials = authorization.partition(b" ")
@@ -321,7 +321,15 @@ def session_claims(session: Session, owner: Owner) -> SessionClaims:
     )
 
 
-def _with_cookies(raw: Sequence[Field], others: bytes) -> list[Field]:
-    """Return a request's fields with another Cookie field, or with none where nothing is left of it."""
-    kept = [field for field in raw if field[0] != b"cookie"]
+def _with_cookies(raw: Sequence[Field], brought: bytes, others: bytes) -> list[Field]:
+    """Return a request's fields with another Cookie field, or with none where nothing is left of it.
+
+    Args:
+        brought: The Cookie field, or all of them joined.
+    """
+    kept = list(raw)
+    try:
+        kept.remove((b"cookie", brought))  # one call; there is one such field, or none as it was joined
+    except ValueError:
+        kept = [field for field in raw if field[0] != b"cookie"]
     return [*kept, (b"cookie", others)] if others else kept

@@ -79,7 +79,7 @@ class Revocations:
         number = self._store.sequence()
         return (
             number != self._seen
-            or number > max(self._applied, self._settled)
+            or (number > self._applied and number > self._settled)
             or self._clock() - self._read_at >= SAFETY_NET_SECONDS
         )
 
