@@ -1,6 +1,8 @@
 """`thebes serve` as a user runs it: what it refuses, what it says, and how it stops."""
 
 import contextlib
+import os
+import re
 import signal
 import socket
 import stat
@@ -303,6 +305,15 @@ class TestWorkers:
             assert list(answers) == ["200"], (answers, served.output)
             assert answers["200"] > 5
             assert served.output.count("Finished server process") == 2, served.output
+
+    def test_one_that_dies_while_it_is_asked_is_replaced_at_once(self, project):
+        with serving_command(project, *PROXY, "--workers", "2") as served:
+            eventually(lambda: served.output.count("Application startup complete") == 2, 30)
+            pid = int(re.findall(r"Started server process \[(\d+)\]", served.output)[0])
+            os.kill(pid, signal.SIGSTOP)
+            time.sleep(1)  # it is asked every half second, and has 30 s to answer
+            os.kill(pid, signal.SIGKILL)
+            eventually(lambda: served.output.count("Application startup complete") == 3, 15)
 
     def test_one_that_takes_long_to_start_is_waited_for(self, project, authority):
         late = "\nimport pathlib, time\nif pathlib.Path('late').exists():\n    time.sleep(6)\n"

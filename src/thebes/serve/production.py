@@ -199,6 +199,20 @@ def _declared(deployment: Deployment) -> tuple[str, ...]:
     return (*deployment.proxies, *(["unix"] if deployment.unix_socket is not None else []))
 
 
+class Workers(Multiprocess):
+    """uvicorn's supervisor, which hears of a worker's end at once.
+
+    It asks each worker in turn whether it lives, over a pipe whose far end it holds open itself. So the pipe
+    of a worker that dies before it answers would never end, and all would wait for the whole time-out.
+    """
+
+    def keep_subprocess_alive(self) -> None:
+        """Start anew what has died."""
+        for process in self.processes:
+            process.child_conn.close()  # the worker has its own
+        super().keep_subprocess_alive()
+
+
 def _checked_settings(settings: Settings, deployment: Deployment) -> Settings:
     Forwarding(settings.proxies)  # raises for what is no network
     problems = list(problems_of(settings, os.environ, Path.cwd()))
@@ -264,7 +278,7 @@ def _serve(gate: Gate, service: Service, loop: LoopKind, sockets: list[socket.so
         log_level="info",
     )
     if workers > 1:
-        supervisor = Multiprocess(config, sockets)
+        supervisor = Workers(config, sockets)
         supervisor.run()
         has_started = all(process.exitcode != STARTUP_FAILURE for process in supervisor.processes)
     else:
