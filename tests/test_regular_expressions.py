@@ -9,8 +9,9 @@ import collections
 import re
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import pytest
@@ -42,9 +43,22 @@ def calls(module: ast.Module) -> Iterator[tuple[ast.Call, str]]:
                 yield node, node.func.attr
 
 
-def sources() -> Iterator[tuple[str, ast.Module]]:
-    for path in sorted(SOURCE.rglob("*.py")):
-        yield path.relative_to(SOURCE).as_posix(), ast.parse(path.read_text(encoding="utf-8"))
+@cache
+def sources() -> Sequence[tuple[str, ast.Module]]:
+    """Return every module of the package, parsed, with its path."""
+    paths = sorted(SOURCE.rglob("*.py"))
+    return [(path.relative_to(SOURCE).as_posix(), ast.parse(path.read_text("utf-8"))) for path in paths]
+
+
+@cache
+def attributes() -> Mapping[str, frozenset[str]]:
+    """Return by the name of a variable what the source asks of it."""
+    found: collections.defaultdict[str, set[str]] = collections.defaultdict(set)
+    for _, module in sources():
+        for node in ast.walk(module):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                found[node.value.id].add(node.attr)
+    return {name: frozenset(attributes) for name, attributes in found.items()}
 
 
 def literal_patterns() -> Iterator[tuple[str, Pattern, str]]:
@@ -61,13 +75,8 @@ def literal_patterns() -> Iterator[tuple[str, Pattern, str]]:
 
 def methods_of(name: str) -> frozenset[str]:
     """Return the methods that the source calls on the global of this name; all where it calls none by name."""
-    used = {
-        node.attr
-        for _, module in sources()
-        for node in ast.walk(module)
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == name
-    }
-    return frozenset(used & FUNCTIONS) or frozenset({"match", "search", "fullmatch", "finditer"})
+    used = attributes().get(name, frozenset())
+    return (used & FUNCTIONS) or frozenset({"match", "search", "fullmatch", "finditer"})
 
 
 def shipped() -> dict[tuple[str | bytes, int], tuple[str, Pattern, set[str]]]:
