@@ -105,6 +105,7 @@ class TestWeakSecrets:
             ),
             ("no-colon", "has no key id"),
         ],
+        ids=["31 bytes", "one letter", "four times 8 bytes", "typed", "no id"],
     )
     def test_stop_the_start_and_are_not_echoed(self, monkeypatch, keys, reason):
         monkeypatch.setenv("THEBES_SECRET_KEYS", keys)

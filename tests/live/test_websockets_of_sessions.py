@@ -127,7 +127,11 @@ def end(club, how: str, one, other) -> None:
         return
     who, method, target = one, "POST", "/auth/logout"
     if how == "ended by its owner":
-        who, method, target = other, "DELETE", f"/auth/sessions/{one.session.id}"
+        who, method, target = (
+            other,
+            "DELETE",
+            f"/auth/sessions/{club.membership.session_name(one.session.id)}",
+        )
     assert club.served.ask(method, target, [*who.cookie().items(), ORIGIN]).status == 204
 
 

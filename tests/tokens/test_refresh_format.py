@@ -86,7 +86,11 @@ class TestAnythingElse:
             MADE.token.replace(".7.", ".\u0667."), MADE.token + ".", "." + MADE.token, MADE.token + "\0",
             MADE.token * 2, "", ".", "....", "\ud800", "\u2000" * 50, "A" * 10_000_000,
         ],
-        ids=lambda text: ascii(text[-12:]),
+        ids=[
+            "blank before", "blank behind", "line end", "padding", "quotes", "leading zero", "sign", "underscore",
+            "other digit", "dot behind", "dot before", "NUL", "twice", "empty", "dot", "dots", "surrogate", "wide blanks",
+            "10 MB",
+        ],
     )  # fmt: skip
     def test_in_another_spelling_is_not_genuine(self, text):
         assert read_token(KEYS, text) is None
