@@ -14,6 +14,9 @@ PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3; do \
 export UV_PYTHON_DOWNLOADS = never
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
+# pytest ends with 5 where no test was selected.
+MAY_BE_EMPTY = $(if $(ARGS),|| [ $$? -eq 5 ])
+
 .DEFAULT_GOAL := help
 .PHONY: help serve test test-full fast check bench bench-gate requirements lock
 
@@ -23,9 +26,11 @@ help: ## this list
 serve: $(STAMP) ## the example app on https://localhost:8443, reloaded when a file changes
 	$(BIN)/thebes dev main:app --app-dir examples/notes
 
+# Three at a time, as most of a test is waiting; then those that compare times. ARGS may leave a part empty.
 test: $(STAMP) ## all tests (installs Chromium where apt and root are there)
 	@$(BIN)/python tools/system_packages.py chromium slowhttptest
-	$(BIN)/pytest -m "not full" $(ARGS)
+	$(BIN)/pytest -n 3 --dist loadfile -m "not full and not alone" $(ARGS) $(MAY_BE_EMPTY)
+	$(BIN)/pytest -m "alone and not full" $(ARGS) $(MAY_BE_EMPTY)
 
 test-full: $(STAMP) ## all tests with the counts of a release: long
 	@$(BIN)/python tools/system_packages.py chromium slowhttptest

@@ -45,7 +45,9 @@ PROGRAMS = {
     ),
     "valgrind": Program("valgrind", ("valgrind",), "", "the instruction gate (install valgrind)"),
 }
-_LEFT_OUT = pytest.StashKey[list[str]]()
+_LEFT_OUT = pytest.StashKey[set[str]]()
+# Travels with a test's report, so that it arrives from a process of pytest-xdist too.
+_LACKS = "lacks a program"
 
 
 @cache
@@ -68,7 +70,7 @@ def slowhttptest() -> str:
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None]:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
     """Mark the users of each program, then skip what this run has selected of a missing one."""
     marked = {name: program.marker for name, program in PROGRAMS.items() if program.marker}
     for item in items:
@@ -76,25 +78,44 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             if name in getattr(item, "fixturenames", ()):
                 item.add_marker(marker)
     yield
-    left_out = config.stash.setdefault(_LEFT_OUT, [])
     for name, marker in marked.items():
         selected = [item for item in items if item.get_closest_marker(marker)]
         if selected and find(name) is None:
-            left_out.append(PROGRAMS[name].not_run)
             for item in selected:
+                item.user_properties.append((_LACKS, name))
                 item.add_marker(pytest.mark.skip(reason=f"no {name}"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin with nothing left out."""
+    config.stash[_LEFT_OUT] = set()
+    config.pluginmanager.register(_Reports(config))
+
+
+class _Reports:
+    """Notes what was left out: in the process that writes the summary, where reports arrive."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take down the programs that a test has lacked."""
+        lacking = {str(value) for name, value in report.user_properties if name == _LACKS}
+        self._config.stash[_LEFT_OUT].update(lacking)
 
 
 # Outermost, so that the lines come after pytest's own last line.
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> Generator[None]:
     """Say what was not run; in CI that is a failure."""
-    left_out = session.config.stash.get(_LEFT_OUT, [])
+    left_out: set[str] = session.config.stash[_LEFT_OUT]
     if left_out and os.environ.get("CI") == "true" and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
     yield
-    for what in left_out:
-        session.config.get_terminal_writer().line(f"NOT RUN: {what}")
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return
+    for name in sorted(left_out):
+        session.config.get_terminal_writer().line(f"NOT RUN: {PROGRAMS[name].not_run}")
 
 
 def install(names: list[str]) -> list[str]:

@@ -115,6 +115,7 @@ class TestAnswers:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.requirement("ACC-02", by="live")
 class TestTimes:
     @pytest.mark.parametrize("path", BODIES)

@@ -12,7 +12,7 @@ import pytest
 
 from thebes.passwords import Lanes, LanesBusy, Passwords
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 PASSWORD = "seven lamps over the quay"
 TICK_SECONDS = 0.002

@@ -17,7 +17,7 @@ from thebes.serve import accepting
 from thebes.serve.accepting import Door
 from thebes.serve.guards import Guards
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 POST = b"POST /post HTTP/1.1\r\nHost: localhost\r\n"
 TICK = SECONDS / 6
