@@ -11,6 +11,7 @@ import pytest
 from fastapi import FastAPI
 
 from account_api import PASSWORD, Service, accounts, document
+from asking import ask, request_facts
 from attack import in_mode
 from commanding import serve_to_the_end
 from live import eventually
@@ -72,10 +73,19 @@ class TestTheStart:
         )
         assert "ValueError: 2 of us" in serve_to_the_end(tmp_path, *TWO_WORKERS, WEB_CONCURRENCY="7").stderr
 
+    @pytest.mark.parametrize("text", ["two", "0", "-1", "1.5", "٢"])
+    async def test_with_an_unclear_number_of_workers_fails(self, text, monkeypatch):
+        monkeypatch.setenv("WEB_CONCURRENCY", text)
+        app = Security(passwords="test").wrap(FastAPI())
+        with pytest.raises(
+            ConfigurationError, match="WEB_CONCURRENCY is .*; allowed is the number of worker"
+        ):
+            await ask(app, request_facts(headers={"Host": "testserver"}, scheme="https"))
+
     async def test_of_many_at_once_is_one(self, tmp_path):
         security = Security(passwords="test", database_url=f"sqlite:///{tmp_path / 'a.db'}")
         security.protect(FastAPI())
-        membership = security._join(None)
+        membership = security._join(security.settings(), None)
         await asyncio.gather(*(membership.start(lives=False) for _ in range(20)))
         assert len(await membership.store.keys.keys()) == 1
         assert len(membership.bearer_tokens.jwks()["keys"]) == 1
@@ -85,7 +95,7 @@ class TestTheStart:
         path = tmp_path / "missing" / "a.db"
         security = Security(passwords="test", database_url=f"sqlite:///{path}")
         security.protect(FastAPI())
-        membership = security._join(None)
+        membership = security._join(security.settings(), None)
         path.parent.write_text("a file where the directory has to be")
         for _ in range(2):
             with pytest.raises((StoreUnavailable, ConfigurationError)):

@@ -59,6 +59,7 @@ from thebes.tokens.bearer_tokens import BearerTokens
 from thebes.tokens.circumstances import Circumstances, circumstances_of
 from thebes.tokens.cookie_jar import CookieJar
 from thebes.tokens.cookie_tokens import CookieTokens
+from thebes.tokens.judgement import RefreshEvent
 from thebes.tokens.jws import Algorithm
 from thebes.tokens.key_rotation import KeyRotation
 from thebes.tokens.refresh import RefreshTokens
@@ -172,7 +173,7 @@ class Membership:
             lifetime=settings.session_lifetime,
             idle=settings.session_idle,
             theft_jobs=self._theft_jobs,
-            report=self._reports.refresh,
+            report=self._refresh_reported,
         )
         self.revocations = Revocations(self.store.sessions)
         self._circumstance_keys = BoundKeys(keyring, Purpose.CIRCUMSTANCES)
@@ -339,6 +340,10 @@ class Membership:
             except Exception as error:
                 # Whatever it was, the next turn may go well, and nobody else would ever hear of it.
                 self._reports.chore(name, error)
+
+    def _refresh_reported(self, event: RefreshEvent, circumstances: Circumstances) -> None:
+        self._reports.refresh(event, circumstances)
+        self._wake_soon()  # a theft has queued a mail to the owner
 
     def _theft_jobs(self, session: Session) -> Sequence[NewJob]:
         mail = self._notices.mail_to_owner(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -308,19 +309,19 @@ class Security:
             raise ConfigurationError("there are no accounts yet: the app hasn't started, or accounts=None")
         return self._membership
 
-    def _join(self, limits: RateLimits | None) -> Membership:
+    def _join(self, settings: Settings, limits: RateLimits | None) -> Membership:
         from thebes.accounts.hooks import Hooks  # noqa: PLC0415
         from thebes.membership import Membership, Surroundings  # noqa: PLC0415
 
         if self._hooks is None:
             self._hooks = Hooks()
         around = Surroundings(
-            settings=self.settings(),
+            settings=settings,
             events=self.events,
             hooks=self._hooks,
             directory=Path.cwd(),
             budget=limits,
-            workers=max(1, int(os.environ.get("WEB_CONCURRENCY") or "1")),
+            workers=_workers(os.environ),
         )
         self._membership = Membership(around)
         return self._membership
@@ -344,7 +345,7 @@ class Security:
             protection.close_for_production(app, settings, self.events)
             if not self._routes.is_empty:
                 protection.refuse_second_spellings(app)
-            membership = self._join if settings.accounts else None
+            membership = partial(self._join, settings) if settings.accounts else None
             self._routes.settle()
             made = assemble(settings, self._routes, self.events, self._without, membership)
             if settings.accounts:
@@ -352,3 +353,15 @@ class Security:
             return made
 
         return plan
+
+
+def _workers(environ: Mapping[str, str]) -> int:
+    """Return how many processes serve the app here: `thebes serve` says it as uvicorn and gunicorn read it.
+
+    Raises:
+        ConfigurationError: No number.
+    """
+    text = environ.get("WEB_CONCURRENCY") or "1"
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise ConfigurationError(f"WEB_CONCURRENCY is {text!r}; allowed is the number of worker processes")
+    return int(text)

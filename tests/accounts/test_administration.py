@@ -25,7 +25,8 @@ DAY = timedelta(days=1).total_seconds()
 @pytest.fixture
 async def membership() -> AsyncIterator[Membership]:
     """The accounts of a fresh installation."""
-    made = Security(passwords="test")._join(None)
+    security = Security(passwords="test")
+    made = security._join(security.settings(), None)
     await made.start(lives=False)
     yield made
     await made.close()

@@ -187,6 +187,7 @@ class TestEnds:
 
     @pytest.mark.parametrize("service", ["sqlite", "socket"], indirect=True)
     def test_a_used_refresh_token_ends_the_session_and_its_owner_is_mailed(self, service: Service):
+        service.membership.runner._poll_s = 600  # the mail goes out at once, not with the next look
         caller = service.member()
         stolen = service.caller()
         stolen.cookies = {REFRESH: caller.cookies[REFRESH]}
@@ -202,6 +203,7 @@ class TestEnds:
 
     @pytest.mark.parametrize("service", ["sqlite", "socket"], indirect=True)
     def test_so_does_one_that_comes_to_any_page(self, service: Service):
+        service.membership.runner._poll_s = 600  # the mail goes out at once, not with the next look
         caller = service.member()
         stolen = service.caller()
         stolen.cookies = {REFRESH: caller.cookies[REFRESH]}
