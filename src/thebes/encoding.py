@@ -32,8 +32,7 @@ def decode(text: str) -> bytes:
     """
     try:
         raw = binascii.a2b_base64(
-            text.translate(_TO_STANDARD).encode("ascii") + b"=" * (-len(text) % 4),
-            strict_mode=True,
+            text.encode("ascii").translate(_TO_STANDARD) + b"=" * (-len(text) % 4), strict_mode=True
         )
     except (binascii.Error, UnicodeEncodeError) as error:
         raise ValueError("not base64url") from error
@@ -73,4 +72,4 @@ def random_bytes(count: int) -> bytes:
 
 
 # The standard alphabet's own characters map to one that no alphabet has, so that they are refused.
-_TO_STANDARD = str.maketrans("-_+/=", "+/???")
+_TO_STANDARD = bytes.maketrans(b"-_+/=", b"+/???")
