@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 import store_process
-from keeping import session, with_account
 from thebes.stores.sqlite import SQLiteStore
+from thebes.testing.contract.session_rows import session, with_account
 
 pytestmark = pytest.mark.slow
 

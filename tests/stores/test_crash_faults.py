@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from keeping import DAY, NOW, account, job, session, with_account, with_sessions
 from thebes.errors import StoreUnavailable
 from thebes.stores.accounts import NewToken
 from thebes.stores.failures import Failures, FailureVerdict
@@ -19,6 +18,8 @@ from thebes.stores.keys import StoredKey
 from thebes.stores.sessions import Verdict
 from thebes.stores.sqlite import SQLiteStore
 from thebes.stores.sqlite.purging import RULES
+from thebes.testing.contract.rows import DAY, NOW
+from thebes.testing.contract.session_rows import account, job, session, with_account, with_sessions
 
 LATER = NOW + 5
 

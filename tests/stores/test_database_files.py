@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keeping import NOW, with_account, with_sessions
 from thebes.errors import ConfigurationError, StoreUnavailable
 from thebes.stores.sqlite import SQLiteStore, files
 from thebes.stores.sqlite.database import Database
 from thebes.stores.sqlite.migrations import Migration, known, migrate, pending
 from thebes.stores.sqlite.status import look
+from thebes.testing.contract.rows import NOW
+from thebes.testing.contract.session_rows import with_account, with_sessions
 
 MOUNTINFO = r"""
 22 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda rw

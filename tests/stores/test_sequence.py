@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keeping import NOW, with_account, with_sessions
 from thebes.errors import StoreUnavailable
 from thebes.stores.sqlite import SQLiteStore, revoking
 from thebes.stores.sqlite.database import Database
 from thebes.stores.sqlite.sequence import MAGIC, SharedSequence, locked
+from thebes.testing.contract.rows import NOW
+from thebes.testing.contract.session_rows import with_account, with_sessions
 
 STEPS = st.lists(st.tuples(st.sampled_from(["following", "raise_to"]), st.booleans(), st.integers(0, 2**40)))
 

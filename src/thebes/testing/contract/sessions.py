@@ -1,18 +1,19 @@
 """What every store promises of sessions: each verb happens whole, once, or not at all."""
 
+from __future__ import annotations
+
 import asyncio
-import itertools
 from dataclasses import fields, replace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from keeping import (
-    NOW,
+from thebes.stores.retention import REVOCATION_SECONDS
+from thebes.stores.sessions import Judge, Owner, Revocation, Session, Verdict
+from thebes.stores.store import Store
+from thebes.testing.contract.rows import NOW, found, present
+from thebes.testing.contract.session_rows import (
     endings,
-    found,
     job,
     noted,
     renewing,
@@ -21,14 +22,15 @@ from keeping import (
     with_account,
     with_sessions,
 )
-from thebes.stores.retention import REVOCATION_SECONDS
-from thebes.stores.sessions import Owner, Revocation, Session, Verdict
-from thebes.stores.store import Store
-
-NUMBERS = itertools.count()
 
 
-class TestOpening:
+async def settled(store: Store, judge: Judge[int]) -> int:
+    answer = await store.sessions.settle("one", judge, now=NOW)
+    return present(answer)
+
+
+@pytest.mark.asyncio
+class TestOpeningSessions:
     async def test_every_column_comes_back_as_it_was_given(self, store: Store) -> None:
         await with_account(store, verified_at=NOW, roles=("admin", "a b"), scopes=("notes:read",), epoch=3)
         given = session(
@@ -150,7 +152,8 @@ class TestOpening:
         assert len(await noted(store)) == 20
 
 
-class TestSettling:
+@pytest.mark.asyncio
+class TestSettlingSessions:
     async def test_the_row_becomes_what_the_judge_says(self, store: Store) -> None:
         await with_account(store)
         await with_sessions(store, "one", "two")
@@ -194,8 +197,13 @@ class TestSettling:
     async def test_the_judge_sees_the_row_its_owner_and_the_clock(self, store: Store) -> None:
         await with_account(store, is_enabled=True, verified_at=NOW)
         await with_sessions(store, "one")
-        seen: list[Any] = []
-        await store.sessions.settle("one", lambda *all_of: Verdict(seen.extend(all_of)), now=NOW + 7)
+        seen: list[object] = []
+
+        def judge(*shown: object) -> Verdict[None]:
+            seen.extend(shown)
+            return Verdict(None)
+
+        await store.sessions.settle("one", judge, now=NOW + 7)
         assert seen == [session(), Owner(id="ada", is_enabled=True, is_verified=True, epoch=0), NOW + 7]
 
     async def test_an_unknown_session_is_judged_as_nothing(self, store: Store) -> None:
@@ -225,7 +233,7 @@ class TestSettling:
         await store.sessions.settle(
             "one", lambda *_: Verdict(None, replace(ended, generation=1)), now=NOW + 61
         )
-        assert await store.sessions.revocations(before, now=NOW + 60) == [
+        assert list(await store.sessions.revocations(before, now=NOW + 60)) == [
             Revocation(before + 1, "session", "one", 0, NOW + 60 + REVOCATION_SECONDS)
         ]
         assert store.sessions.sequence() == before + 1
@@ -271,7 +279,7 @@ class TestSettling:
     async def test_twenty_at_once_on_one_row_are_judged_one_by_one(self, store: Store) -> None:
         await with_account(store)
         await with_sessions(store, "one")
-        settling = [store.sessions.settle("one", renewing(), now=NOW) for _ in range(20)]
+        settling = [settled(store, renewing()) for _ in range(20)]
         assert sorted(await asyncio.gather(*settling)) == list(range(1, 21))
         assert (await found(store)).generation == 20
 
@@ -283,7 +291,7 @@ class TestSettling:
             return Verdict(0, session(generation=99, account_id="bob"), [job("lost")])
 
         judges = [too_late if number % 3 == 0 else renewing() for number in range(30)]
-        settling = [store.sessions.settle("one", judge, now=NOW) for judge in judges]
+        settling = [settled(store, judge) for judge in judges]
         answers = await asyncio.gather(*settling, return_exceptions=True)
         assert sum(isinstance(answer, ValueError) for answer in answers) == 10
         assert sorted(answer for answer in answers if isinstance(answer, int)) == list(range(1, 21))
@@ -293,37 +301,8 @@ class TestSettling:
     async def test_who_is_cancelled_loses_the_answer_and_not_the_transaction(self, store: Store) -> None:
         await with_account(store)
         await with_sessions(store, "one")
-        leaving = asyncio.create_task(store.sessions.settle("one", renewing(), now=NOW))
+        leaving = asyncio.create_task(settled(store, renewing()))
         await asyncio.sleep(0)  # it has asked, and waits
         leaving.cancel()
         await asyncio.gather(leaving, return_exceptions=True)
         assert await store.sessions.settle("one", renewing(), now=NOW) == 2
-
-    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
-    @given(st.lists(st.sampled_from(["settle", "revoke", "open", "raise"]), max_size=12))
-    async def test_any_course_of_verbs_leaves_one_row_for_each_id_and_a_note_for_each_end(
-        self, store: Store, course: list[str]
-    ) -> None:
-        if await store.accounts.by_id("ada") is None:
-            await with_account(store)
-        count = len(await noted(store))
-        name = f"s{next(NUMBERS)}"
-        await store.sessions.open(session(name), most=10_000, now=NOW)
-        generation, is_ended = 0, False
-        for number, step in enumerate(course):
-            if step == "settle":
-                generation = await store.sessions.settle(name, renewing(), now=NOW) or 0
-            elif step == "revoke":
-                ended = await store.sessions.revoke("ada", name, reason="signed_out", now=NOW)
-                assert list(ended) == ([] if is_ended else [name])
-                is_ended = True
-            elif step == "open":
-                with pytest.raises(ValueError, match="there already"):
-                    await store.sessions.open(session(name, generation=number), most=10_000, now=NOW)
-            else:
-                with pytest.raises(KeyError):
-                    await store.sessions.settle(name, lambda *_: {}["x"], now=NOW)
-        one = await found(store, name)
-        assert (one.generation, one.revoked_at is not None) == (generation, is_ended)
-        assert len(await noted(store)) == count + is_ended
-        await store.sessions.revoke("ada", name, reason="over", now=NOW)

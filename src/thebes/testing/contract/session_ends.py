@@ -1,16 +1,17 @@
 """What every store promises of the ends of sessions: who sees them, how they are noted, when they go."""
 
+from __future__ import annotations
+
 import asyncio
 from typing import Any
 
 import pytest
 
-from keeping import (
-    DAY,
-    NOW,
+from thebes.stores.store import Store
+from thebes.testing.contract.rows import DAY, NOW, found
+from thebes.testing.contract.session_rows import (
     account,
     endings,
-    found,
     job,
     noted,
     renewing,
@@ -19,10 +20,10 @@ from keeping import (
     with_account,
     with_sessions,
 )
-from thebes.stores.store import Store
 
 
-class TestLists:
+@pytest.mark.asyncio
+class TestListsOfSessions:
     async def test_an_account_sees_its_live_sessions_the_newest_first(self, store: Store) -> None:
         await with_account(store)
         await with_account(store, "bob")
@@ -49,10 +50,11 @@ class TestLists:
         await with_account(store)
         await with_sessions(store, "one")
         await store.sessions.settle("one", renewing(epoch=-1), now=NOW)
-        assert await store.sessions.of_account("ada", now=NOW) == []
+        assert list(await store.sessions.of_account("ada", now=NOW)) == []
 
 
-class TestRevoking:
+@pytest.mark.asyncio
+class TestRevokingSessions:
     async def test_one_session_ends(self, store: Store) -> None:
         await with_account(store)
         await with_sessions(store, "a", "b")
@@ -133,6 +135,7 @@ class TestRevoking:
         assert await store.sessions.revoke_everything(reason="incident", now=NOW + 10) == 0
 
 
+@pytest.mark.asyncio
 class TestRevocations:
     async def test_a_reader_gets_what_is_behind_its_mark_in_order(self, store: Store) -> None:
         await with_account(store)
@@ -174,7 +177,8 @@ class TestRevocations:
         assert [entry.sequence for entry in await store.sessions.revocations(0, now=NOW + 5001)] == [last + 1]
 
 
-class TestPurging:
+@pytest.mark.asyncio
+class TestPurgingSessions:
     @pytest.mark.parametrize(
         ("changes", "over_at"),
         [
@@ -213,6 +217,7 @@ class TestPurging:
         assert list(await store.sessions.revoke("ada", reason="x", now=NOW)) == ["again"]
 
 
+@pytest.mark.asyncio
 async def test_a_deleted_account_takes_its_sessions_with_it(store: Store) -> None:
     await with_account(store)
     await with_account(store, "bob")
@@ -220,6 +225,6 @@ async def test_a_deleted_account_takes_its_sessions_with_it(store: Store) -> Non
     await with_sessions(store, "bobs", owner="bob")
     assert await store.accounts.delete("ada", now=NOW)
     assert await store.sessions.find("a") is None
-    assert await store.sessions.of_account("ada", now=NOW) == []
+    assert list(await store.sessions.of_account("ada", now=NOW)) == []
     assert (await found(store, "bobs")).account_id == "bob"
     assert await store.accounts.by_id("bob") == account("bob")

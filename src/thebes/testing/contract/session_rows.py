@@ -1,4 +1,6 @@
-"""Accounts and sessions for tests of stores, with every column set to something of its own."""
+"""Sessions with every column set to something of its own, their accounts, and what becomes of them."""
+
+from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
@@ -7,12 +9,11 @@ from thebes.stores.accounts import Account
 from thebes.stores.jobs import NewJob
 from thebes.stores.sessions import Judge, Owner, Session, Verdict
 from thebes.stores.store import Store
-
-NOW = 1_800_000_000.0
-DAY = 86_400.0
+from thebes.testing.contract.rows import DAY, NOW, found
 
 
 def account(name: str = "ada", **changes: Any) -> Account:
+    """Return an account whose id is its name."""
     made = Account(
         id=name,
         email=f"{name}@example.com",
@@ -24,6 +25,7 @@ def account(name: str = "ada", **changes: Any) -> Account:
 
 
 def session(name: str = "one", owner: str = "ada", **changes: Any) -> Session:
+    """Return a session opened just now."""
     made = Session(
         id=name,
         account_id=owner,
@@ -48,10 +50,12 @@ def session(name: str = "one", owner: str = "ada", **changes: Any) -> Session:
 
 
 def job(name: str = "mail-1") -> NewJob:
+    """Return a mail to queue."""
     return NewJob(id=name, kind="mail", sealed=f"v1.k1.{name}", expires_at=NOW + DAY)
 
 
 async def with_account(store: Store, name: str = "ada", **changes: Any) -> None:
+    """Create an account."""
     assert await store.accounts.create(account(name, **changes), now=NOW)
 
 
@@ -64,14 +68,7 @@ async def with_sessions(store: Store, *names: str, owner: str = "ada") -> None:
 
 async def waiting_jobs(store: Store) -> list[str]:
     """Return the ids of the mails in the queue, and take them."""
-    return [found.id for found in await store.jobs.take("mail", most=100, lease=60, now=NOW + 3600)]
-
-
-async def found(store: Store, name: str = "one") -> Session:
-    """Return a session that must be there."""
-    pair = await store.sessions.find(name)
-    assert pair is not None
-    return pair[0]
+    return [one.id for one in await store.jobs.take("mail", most=100, lease=60, now=NOW + 3600)]
 
 
 async def endings(store: Store, *names: str) -> dict[str, tuple[float | None, str | None]]:
