@@ -13,6 +13,8 @@ PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3; do \
 # uv installs where it runs, else pip; the Python is the machine's own either way.
 export UV_PYTHON_DOWNLOADS = never
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# Tests are compiled once and not at each run, also where a container switches that off.
+unexport PYTHONDONTWRITEBYTECODE
 
 # pytest ends with 5 where no test was selected.
 MAY_BE_EMPTY = $(if $(ARGS),|| [ $$? -eq 5 ])
@@ -37,7 +39,7 @@ test-full: $(STAMP) ## all tests with the counts of a release: long
 	THEBES_TEST_COUNTS=full $(BIN)/pytest $(ARGS)
 
 fast: $(STAMP) ## the quick tests, for while you work
-	$(BIN)/pytest -q -m "not slow and not browser and not full" $(ARGS)
+	THEBES_TEST_COUNTS=few $(BIN)/pytest -q -n 2 --dist loadfile -m "not slow and not browser and not full" $(ARGS)
 
 check: $(STAMP) ## format, lint, types, floors, sizes
 	$(BIN)/ruff format --check .

@@ -11,19 +11,28 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 
 pytest_plugins = ["requirements_plugin", "system_packages"]
 
-ARE_FULL = os.environ.get("THEBES_TEST_COUNTS") == "full"
+COUNTS = os.environ.get("THEBES_TEST_COUNTS", "")
+EXAMPLES = {"full": 1000, "few": 20}
 
 # No deadline: on a busy machine an example may take any time, and a time-out would say nothing about the code.
-settings.register_profile(
-    "thebes",
-    settings(),
-    deadline=None,
-    max_examples=1000 if ARE_FULL else 100,
-)
+settings.register_profile("thebes", settings(), deadline=None, max_examples=EXAMPLES.get(COUNTS, 100))
 settings.load_profile("thebes")
 
 
 @pytest.fixture(scope="session")
 def counts_are_full() -> bool:
     """Whether the counts of a release are asked for, by `make test-full`."""
-    return ARE_FULL
+    return COUNTS == "full"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep what needs a running server out of the fast loop, though each such test takes little."""
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        if (
+            item.path.parent.name == "live"
+            or (callspec is not None and callspec.params.get("service") == "socket")
+            or any(mark.kwargs.get("by") == "live" for mark in item.iter_markers("requirement"))
+        ):
+            item.add_marker("slow")

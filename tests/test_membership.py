@@ -78,7 +78,7 @@ class TestTheStart:
         monkeypatch.setenv("WEB_CONCURRENCY", text)
         app = Security(passwords="test").wrap(FastAPI())
         with pytest.raises(
-            ConfigurationError, match="WEB_CONCURRENCY is .*; allowed is the number of worker"
+            ConfigurationError, match=r"WEB_CONCURRENCY is .*; allowed is the number of worker"
         ):
             await ask(app, request_facts(headers={"Host": "testserver"}, scheme="https"))
 

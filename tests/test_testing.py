@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # each starts a pytest of its own
+
 SHOW_MODE = "import os\ndef test_mode():\n    print('mode', os.environ.get('THEBES_ENV'))\n"
 
 

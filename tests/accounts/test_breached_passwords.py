@@ -51,6 +51,7 @@ def pwned(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pwn
 
 
 @pytest.mark.requirement("PWD-07")
+@pytest.mark.slow
 class TestWhereverAPasswordIsSet:
     @FLOWS
     def test_the_service_is_asked_by_five_digits(self, flow: Flow, pwned: PwnedService):

@@ -30,6 +30,7 @@ def service(authority: Authority) -> Iterator[PwnedService]:
         yield made
 
 
+@pytest.mark.slow
 class TestRanges:
     @pytest.mark.parametrize("framing", ["close", "length", "chunked"])
     async def test_a_breached_password_is_known_and_another_is_not(self, service, framing):

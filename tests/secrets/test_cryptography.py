@@ -92,6 +92,7 @@ def weak_hashes(tree: ast.Module) -> Iterator[str]:
 
 
 @pytest.mark.requirement("SEC-13")
+@pytest.mark.slow
 class TestTheSourceOfThePackage:
     def test_the_random_module_is_never_imported(self):
         assert uses(NEVER_FOR_SECURITY) == []

@@ -120,6 +120,7 @@ class TestByDefault:
 
 
 @pytest.mark.requirement("VAL-19")
+@pytest.mark.slow
 class TestWhereItIsEnabled:
     @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
     @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
