@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 pytest_plugins = ["requirements_plugin", "system_packages"]
 
 COUNTS = os.environ.get("THEBES_TEST_COUNTS", "")
+WAITING = ("serve", "live", "bench", "examples")
 EXAMPLES = {"full": 1000, "few": 20}
 
 # No deadline: on a busy machine an example may take any time, and a time-out would say nothing about the code.
@@ -36,3 +37,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             or any(mark.kwargs.get("by") == "live" for mark in item.iter_markers("requirement"))
         ):
             item.add_marker("slow")
+    # Of several processes none should be left alone with what mostly waits.
+    items.sort(key=lambda item: item.path.parent.name not in WAITING)

@@ -160,7 +160,9 @@ class SecurityMiddleware:
         by_method = plan.with_body if facts.may_have_body else plan.without_body
         for ask in plan.all_checks if facts.is_websocket else by_method.get(facts.method, plan.all_checks):
             reply = ask(facts)
-            if reply is not None and not isinstance(reply, REPLIES):
+            if reply is None:
+                continue
+            if not isinstance(reply, REPLIES):
                 reply = await reply
             if reply is not None and not exchange.offers(reply):
                 plan.charge(facts, ask)
