@@ -41,7 +41,7 @@ class Principal:
 
     Attributes:
         id: The account's id, a UUID: what your own tables refer to.
-        session_id: The session's.
+        session_id: The session's: no secret, but nothing for logs and paths either (LOG-03).
         scopes: What was granted.
         roles: What was granted.
         auth_time: When they really authenticated last, in seconds since the epoch.

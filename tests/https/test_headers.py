@@ -55,7 +55,7 @@ class TestEveryAnswer:
         assert every(fields, "cross-origin-opener-policy") == ["same-origin-allow-popups"]
         assert len(every(fields, "content-security-policy-report-only")) == 1
 
-    @pytest.mark.parametrize("name", ["content-type", "Content-Type", "CONTENT-TYPE"])
+    @pytest.mark.parametrize("name", ["content-type", "Content-Type", "CONTENT-TYPE", "Content-type"])
     def test_is_html_in_whatever_case_the_name_of_the_field_is_written(self, name):
         assert every(answered((name, "text/html")), "x-frame-options") == ["SAMEORIGIN"]
 
@@ -81,7 +81,9 @@ class TestEveryAnswer:
                         "strict-transport-security",
                         "vary",
                     ]
-                ).flatmap(lambda name: st.sampled_from([name, name.title(), name.upper()])),
+                ).flatmap(
+                    lambda name: st.sampled_from([name, name.title(), name.upper(), name.capitalize()])
+                ),
                 st.sampled_from(["text/html", "DENY", "default-src 'self'", "", "own"]),
             ),
             unique_by=lambda field: field[0].lower(),

@@ -59,8 +59,8 @@ class SecurityHeaders:
         self._everywhere = everywhere
         self._everywhere_and_policy = (*everywhere, (CSP, BASE_POLICY))
         watched = (*(name for name, _ in (*everywhere, *_ON_HTML)), CSP, REPORT_ONLY, HSTS, b"content-type")
-        # Names that need a closer look, and those that an app wrote in capitals.
-        self._names = frozenset(spelt for name in watched for spelt in (name, name.title(), name.upper()))
+        # What needs a closer look, told by its length: that is the same in any spelling.
+        self._lengths = frozenset(map(len, watched))
         # The schemes over which nothing has to be left out.
         self._schemes: Container[str | None] = ("https",) if self._sends_hsts else ("https", "http", None)
         self._is_strict = csp == "strict"
@@ -70,10 +70,10 @@ class SecurityHeaders:
     def __call__(self, facts: RequestFacts, headers: list[Field]) -> None:
         """Add what is missing. Over plain HTTP no HSTS goes out (RFC 6797, 7.2)."""
         if facts.scheme in self._schemes:
-            watched, plain = self._names, self._plain
+            lengths, plain = self._lengths, self._plain
             # An answer has a handful of fields: walking them costs half of what a dict of them would.
             for name, value in headers:
-                if name in watched and not (name == b"content-type" and value in plain):
+                if len(name) in lengths and not (name == b"content-type" and value in plain):
                     break
             else:
                 headers += self._everywhere_and_policy
