@@ -9,6 +9,7 @@ import binascii
 import os
 import time
 from base64 import urlsafe_b64encode
+from typing import Any
 
 # ASVS 11.5.1 asks for 128 bits. 144 are 24 characters of base64url with no padding to cut.
 IDENTIFIER_BYTES = 18
@@ -39,6 +40,18 @@ def decode(text: str) -> bytes:
     if encode(raw) != text:
         raise ValueError("not canonical base64url")
     return raw
+
+
+def with_each_name_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the members of a JSON object: the `object_pairs_hook` of a strict reading (RFC 8259, 4).
+
+    Raises:
+        ValueError: A name occurs twice, so that two readers could see two values.
+    """
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError("a name occurs twice in one object")
+    return members
 
 
 def is_equal(expected: bytes, given: bytes) -> bool:

@@ -264,6 +264,8 @@ class TestBodies:
             b"{'email': 'a@b.co', 'password': 'x'}",
             b'{"email": "a@b.co", "password": "' + b"x" * 4097 + b'"}',
             b'{"email": "' + b"a" * 4097 + b'", "password": "x"}',
+            b'{"email": "ada@example.com", "email": "ada@example.com", "password": "sunrise over seven gates"}',
+            b'{"password": "a", "email": "ada@example.com", "\\u0070assword": "sunrise over seven gates"}',
             b'{"a":' * 3000 + b"1" + b"}" * 3000,
             b"[" * 60_000,
         ],

@@ -9,6 +9,7 @@ Sources: OWASP REST Security and Mass Assignment; RFC 9110, 15.4.4 (303); ASVS 5
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ import msgspec
 
 from thebes.answers import API_POLICY, STRICT_FIELDS, render
 from thebes.csrf_tokens import FIELD, FormTokens, media_type, read_messages
+from thebes.encoding import with_each_name_once
 from thebes.facts import Denial, Field, Receive, RequestFacts, Send, origin_of
 from thebes.tokens.cookie_jar import CookieJar
 
@@ -192,9 +194,12 @@ def binding_of_nobody(presession: str) -> str:
 
 def _from_json(raw: bytes, kind: type[Body]) -> Body | Denial:
     try:
-        return msgspec.json.decode(raw, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        body = msgspec.json.decode(raw, type=kind)
+        # Of a name that occurs twice msgspec takes the last one; whoever looked before us, perhaps the first.
+        json.loads(raw, object_pairs_hook=with_each_name_once)
+    except (msgspec.DecodeError, ValueError, RecursionError):
         return UNREADABLE
+    return body
 
 
 def _local(target: str | None) -> str | None:

@@ -18,11 +18,11 @@ import re
 from base64 import urlsafe_b64decode
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 
-from thebes.encoding import decode, encode, random_id
+from thebes.encoding import decode, encode, random_id, with_each_name_once
 from thebes.errors import ConfigurationError, ThebesError
 
 LIFETIME = timedelta(minutes=10)  # RFC 9700, 2.2: short, since a stolen access token counts until it ends
@@ -270,17 +270,10 @@ def _read(payload: bytes) -> _Body:
         # What we write is written one way, so nothing more is asked of the tokens of this release. Those of
         # another one may hold more claims, or hold them in another order: for them, each rule is applied.
         if _written(body) != payload:
-            json.loads(decode(payload.decode("ascii")), object_pairs_hook=_refuse_doubled_names)
+            json.loads(decode(payload.decode("ascii")), object_pairs_hook=with_each_name_once)
     except (ValueError, RecursionError) as error:
         raise InvalidToken("claims") from error
     return body
-
-
-def _refuse_doubled_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) < len(pairs):
-        raise ValueError("a name occurs twice in one object")
-    return members
 
 
 def _claims(body: _Body) -> Claims:
