@@ -220,11 +220,32 @@ class TestAccountDemanded:
             assert judged(check, "GET", target) == SIGN_IN_REQUIRED
 
     def test_a_browsers_navigation_is_sent_to_sign_in(self):
-        check = closed(login_url="/login?next=1")
-        expected = Answer(303, ((b"location", b"/login?next=1"),))
+        check = closed(login_url="/login")
+        expected = Answer(303, ((b"location", b"/login?next=/private"),))
         assert judged(check, "GET", "/private", NAVIGATION) == expected
         assert judged(check, "HEAD", "/private", NAVIGATION) == expected
-        assert judged(check, "GET", "/x/../y", NAVIGATION) == expected
+
+    @pytest.mark.parametrize(
+        ("login_url", "target", "query", "location"),
+        [
+            ("/login", "/notes", b"q=tea&page=2", b"/login?next=/notes%3Fq%3Dtea%26page%3D2"),
+            ("/login?lang=de", "/notes", b"", b"/login?lang=de&next=/notes"),
+            ("/login", "/caf\u00e9 1", b"", b"/login?next=/caf%25C3%25A9%25201"),
+            (
+                "/login",
+                "/x",
+                b"a=\r\nset-cookie: b=1",
+                b"/login?next=/x%3Fa%3D%250D%250Aset-cookie%3A%2520b%3D1",
+            ),
+            ("/login?next=/start", "/notes", b"", b"/login?next=/start"),
+            ("/login", "/x/../y", b"", b"/login"),
+            ("/login", "//evil.example/x", b"", b"/login"),
+            ("/login", "/" + 2001 * "x", b"", b"/login"),
+        ],
+    )
+    def test_the_way_back_goes_along_where_it_is_clear(self, login_url, target, query, location):
+        facts = request_facts(path=target, headers=NAVIGATION, query_string=query)
+        assert closed(login_url=login_url)(facts) == Answer(303, ((b"location", location),))
 
     @pytest.mark.parametrize(
         ("method", "headers"),
@@ -250,7 +271,7 @@ class TestAccountDemanded:
     def test_the_page_lies_below_the_root_path(self):
         reply = judged(closed(login_url="/login"), "GET", "/api/x", NAVIGATION, root_path="/api")
         assert isinstance(reply, Answer)
-        assert reply.headers == ((b"location", b"/api/login"),)
+        assert reply.headers == ((b"location", b"/api/login?next=/api/x"),)
 
     @pytest.mark.parametrize("login_url", ["/einloggen-für-alle", "/a b", "/a%20b", "/x\r\nset-cookie: a=1"])
     def test_its_address_can_not_split_the_answer(self, login_url):
@@ -280,7 +301,7 @@ class TestClosedApp:
 
     async def test_and_a_page_in_a_browser_is_sent_to_sign_in(self, club):
         answered = await club.get(NAVIGATION, path="/private")
-        assert (answered.status, answered.header(b"location")) == (303, b"/login")
+        assert (answered.status, answered.header(b"location")) == (303, b"/login?next=/private")
 
     @pytest.mark.parametrize("mode", ["cookie", "bearer", "late"])
     async def test_whoever_is_signed_in_comes_in(self, club, mode):

@@ -29,8 +29,10 @@ from thebes.facts import (
     SignedInClaims,
     facts_of,
 )
-from thebes.paths import RoutePattern, RouteTable
+from thebes.paths import RoutePattern, RouteTable, target_of
 
+# Octets; RFC 9110, 4.1 wants 8,000 for a whole target, and this one stands in another's query.
+MAX_WAY_BACK = 2000
 # What may stand in a URL as it is; `%` too, since it is written encoded already (RFC 3986, 2).
 _URL_CHARACTERS = "/%:?#[]@!$&'()*+,;=-._~"
 
@@ -128,7 +130,8 @@ class AccountDemanded:
 
     Args:
         public: Routes that need nobody; only a plain path can be one of them.
-        login_url: Where a browser's navigation is sent; a path of the app, which is public too.
+        login_url: Where a browser's navigation is sent, with the path that it asked for as `next`; a path of
+            the app, which is public too.
         owns: Says which plain paths are the package's own, which guard themselves.
     """
 
@@ -160,10 +163,17 @@ class AccountDemanded:
             if path == self._login_url and method == "GET":
                 return None
         if self._login_url is not None and facts.is_navigation:
-            # The server's own word for where the app lies, not the client's.
-            location = facts.scope.get("root_path", "") + self._login_url
-            return Answer(303, ((b"location", quote(location, safe=_URL_CHARACTERS).encode()),))
+            return Answer(303, ((b"location", self._way_in(facts, self._login_url).encode()),))
         return SIGN_IN_REQUIRED
+
+    def _way_in(self, facts: RequestFacts, login_url: str) -> str:
+        """Return where to sign in, with the way back as `next`, unless that is unclear or very long."""
+        # The server's own word for where the app lies, not the client's.
+        location = quote(facts.scope.get("root_path", "") + login_url, safe=_URL_CHARACTERS)
+        target = target_of(facts.scope)
+        if facts.path is None or len(target) > MAX_WAY_BACK or "next=" in login_url:
+            return location
+        return f"{location}{'&' if '?' in location else '?'}next={quote(target, safe='/')}"
 
 
 async def answer_denied(request: Any, error: Exception) -> Any:  # noqa: ARG001

@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from thebes.errors import ConfigurationError
 
@@ -27,6 +27,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 MAX_DECODINGS = 3
 # Reading may cost 0.1 us for each byte; hardly any honest path of this kind is longer.
 MAX_UNCLEAR_LENGTH = 1024
+# RFC 3986, 3.3: what a path may hold; % stays, since the path is still encoded.
+_PATH_CHARACTERS = "/%:@!$&'()*+,;=-._~"
 _METHOD = re.compile(r"[A-Z]+(?:-[A-Z]+)*\Z")
 
 
@@ -40,6 +42,14 @@ def plain_path(scope: Mapping[str, Any]) -> str | None:
         return None
     path = below_root(scope["path"], scope.get("root_path", ""))
     return path if path.startswith("/") and not _AMBIGUOUS.search(path) else None
+
+
+def target_of(scope: Mapping[str, Any]) -> str:
+    """Return path and query as the client asked for them, percent-encoded and safe to stand in a field."""
+    raw_path: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
+    target = quote(raw_path.partition(b"?")[0], safe=_PATH_CHARACTERS)
+    query: bytes = scope.get("query_string", b"")
+    return f"{target}?{quote(query, safe=_PATH_CHARACTERS + '?')}" if query else target
 
 
 def below_root(path: str, root_path: str) -> str:

@@ -29,11 +29,13 @@ FROM_A_PAGE = {"sec-fetch-site": "same-origin", "sec-fetch-mode": "navigate"}
 class Board(TestClient):
     """A client of the notebook, with short names for what many tests do."""
 
-    def sign_in(self, address: str) -> None:
-        """Sign in by the form of the sign-in page."""
-        form = {"email": address, "password": PASSWORD, "next": "/notes"}
-        answer = self.submit("/auth/login", form, page="/login", follow_redirects=False)
-        assert answer.headers["location"] == "/notes", answer.headers
+    def sign_in(self, address: str, *, page: str = "/login") -> str:
+        """Sign in by the form of the sign-in page, and return where it leads."""
+        goes_to = Outline(self.get(page).text).attributes("input", first=True, name="next")["value"]
+        form = {"email": address, "password": PASSWORD, "next": goes_to or ""}
+        answer = self.submit("/auth/login", form, page=page, follow_redirects=False)
+        assert answer.status_code == 303
+        return answer.headers["location"]
 
     def submit(
         self,
@@ -154,7 +156,7 @@ def bea(example: ModuleType, visit: Callable[[], Board]) -> Board:
 def signed_in(example: ModuleType, client: Board, address: str) -> Board:
     """Return the client once it is signed in to an account of this address."""
     enroll(example, client, address)
-    client.sign_in(address)
+    assert client.sign_in(address) == "/notes"
     return client
 
 

@@ -50,11 +50,18 @@ class TestOwning:
 
 
 class TestComingIn:
-    @pytest.mark.parametrize("path", ["/notes", "/sessions", "/notes?q=x", "/nowhere"])
-    def test_a_browser_of_nobody_is_sent_to_the_sign_in_page(self, stranger, path):
+    @pytest.mark.parametrize("path", ["/notes", "/sessions", "/notes?q=x&before=2", "/nowhere"])
+    def test_a_browser_of_nobody_signs_in_and_then_gets_where_it_wanted(self, stranger, board, path):
         answer = stranger.get(path, headers={"sec-fetch-mode": "navigate"}, follow_redirects=False)
 
-        assert (answer.status_code, answer.headers["location"]) == (303, "/login")
+        assert (answer.status_code, answer.headers["location"][:13]) == (303, "/login?next=/")
+        assert stranger.sign_in("ada@example.com", page=answer.headers["location"]) == path
+
+    @pytest.mark.parametrize(
+        "target", ["//evil.example", "https://evil.example", "/\\evil.example", "javascript:x"]
+    )
+    def test_no_link_to_the_sign_in_page_leads_to_another_site(self, stranger, board, target):
+        assert stranger.sign_in("ada@example.com", page=f"/login?next={quote(target, safe='')}") == "/"
 
     @pytest.mark.parametrize(
         ("method", "path"),

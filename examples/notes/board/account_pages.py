@@ -17,6 +17,8 @@ from thebes.fastapi import CurrentAccount, CurrentPrincipal, CurrentSessions, Op
 router = APIRouter(include_in_schema=False)
 
 Word = Annotated[str, Query(max_length=64)]
+# Where somebody wanted to go. For the sign-in form only, whose service takes no other site's address for it.
+WayBack = Annotated[str, Query(alias="next", max_length=2000)]
 
 # ACC-11: ending a session elsewhere asks for a password that was confirmed so lately.
 FRESH = timedelta(minutes=5)
@@ -84,11 +86,13 @@ def verify(request: Request, token: Word = "", done: Word = "", problem: Word = 
 
 
 @router.get("/login")
-def login(request: Request, who: OptionalPrincipal, done: Word = "", problem: Word = "") -> Response:
+def login(
+    request: Request, who: OptionalPrincipal, done: Word = "", problem: Word = "", goes_to: WayBack = "/notes"
+) -> Response:
     """Ask who it is."""
     if who is not None:
         return RedirectResponse("/notes", status_code=303)
-    return page(request, "login.html", kind=problem, **_told(done, problem))
+    return page(request, "login.html", kind=problem, goes_to=goes_to, **_told(done, problem))
 
 
 @router.get("/forgot")

@@ -9,10 +9,10 @@ Sources: RFC 6797; ASVS 12.2.1, 4.1.2; NIST 800-63B-4 5.1.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from urllib.parse import quote
 
 from thebes.facts import PLAIN_LISTENER, Answer, Denial, Reply, RequestFacts
 from thebes.forwarding import parse_address, shows_proxy
+from thebes.paths import target_of
 
 HTTPS_REQUIRED = Denial(
     403,
@@ -52,13 +52,7 @@ class HttpsOnly:
         return Answer(308, ((b"location", self._location(facts)),), event="https_redirect")
 
     def _location(self, facts: RequestFacts) -> bytes:
-        scope = facts.scope
-        raw_path: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
-        target = quote(raw_path.split(b"?")[0], safe=_PATH_CHARACTERS).encode()
-        query: bytes = scope.get("query_string", b"")
-        if query:
-            target += b"?" + quote(query, safe=_PATH_CHARACTERS + "?").encode()
-        return f"https://{self._host(facts)}".encode() + target
+        return f"https://{self._host(facts)}{target_of(facts.scope)}".encode()
 
     def _host(self, facts: RequestFacts) -> str:
         """Take the target from the configuration, never from the request (TLS-10)."""
@@ -81,7 +75,3 @@ def _is_direct(facts: RequestFacts) -> bool:
     if address is None or not address.is_global:
         return False
     return not any(shows_proxy(name) for name in facts.headers)
-
-
-# RFC 3986, 3.3: what a path may hold; % stays, since the path is still encoded.
-_PATH_CHARACTERS = "/%:@!$&'()*+,;=-._~"
