@@ -1,1 +1,1 @@
-"""Serving: `thebes dev` on stock uvicorn, over HTTPS with the local authority's certificate."""
+"""Serving: the accept loop and its guards, `thebes serve` for production, `thebes dev` for development."""
