@@ -9,7 +9,7 @@ import pytest
 from thebes.passwords import Machine
 from thebes.passwords.calibration import Measurement, _advice, calibrate
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 MIB = 2**20
 
