@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -19,10 +19,11 @@ from starlette.requests import HTTPConnection
 from thebes.accounts.documents import OwnSession
 from thebes.answers import SIGN_IN_REQUIRED
 from thebes.errors import ConfigurationError
-from thebes.facts import facts_of
+from thebes.facts import RequestFacts, Surroundings, facts_of
 from thebes.guards import Denied, Principal, demand, principal_of
 from thebes.stores.accounts import Account
 
+Read = Callable[[RequestFacts], Awaitable[Any]]
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 
@@ -48,12 +49,7 @@ async def current_account(connection: HTTPConnection) -> Account:
         Denied: Nobody is, or the account is gone.
         ConfigurationError: The app isn't protected, or has no accounts.
     """
-    demand(connection.scope)
-    facts = facts_of(connection.scope)
-    read = facts.surroundings.account_of
-    if read is None:
-        raise ConfigurationError("there are no accounts to read: Security(accounts=None) leaves them out")
-    account: Account | None = await read(facts)
+    account: Account | None = await _read(connection, lambda around: around.account_of)
     if account is None:
         raise Denied(SIGN_IN_REQUIRED)
     return account
@@ -66,12 +62,7 @@ async def current_sessions(connection: HTTPConnection) -> Sequence[OwnSession]:
         Denied: Nobody is; `protect` answers it.
         ConfigurationError: The app isn't protected, or has no accounts.
     """
-    demand(connection.scope)
-    facts = facts_of(connection.scope)
-    read = facts.surroundings.sessions_of
-    if read is None:
-        raise ConfigurationError("there are no sessions to read: Security(accounts=None) leaves them out")
-    sessions: Sequence[OwnSession] = await read(facts)
+    sessions: Sequence[OwnSession] = await _read(connection, lambda around: around.sessions_of)
     return sessions
 
 
@@ -124,3 +115,13 @@ def requires(
         return guarded_plain  # type: ignore[return-value]
 
     return decorate
+
+
+async def _read(connection: HTTPConnection, verb_of: Callable[[Surroundings], Read | None]) -> Any:
+    """Return what the accounts know of whoever is signed in."""
+    demand(connection.scope)
+    facts = facts_of(connection.scope)
+    read = verb_of(facts.surroundings)
+    if read is None:
+        raise ConfigurationError("there are no accounts to read: Security(accounts=None) leaves them out")
+    return await read(facts)

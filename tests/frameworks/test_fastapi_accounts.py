@@ -1,5 +1,6 @@
 """FastAPI apps with accounts: annotations, guards, the schema, and what an app has of its own beside them."""
 
+import json
 from datetime import timedelta
 from typing import Annotated
 
@@ -10,11 +11,18 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
-from account_rows import ADA
+from account_rows import ADA, BOB
 from asking import request_facts
 from authenticating import Club, a_club, set_cookies
 from thebes import ConfigurationError, Security
-from thebes.fastapi import CsrfToken, CurrentAccount, CurrentPrincipal, OptionalPrincipal, requires
+from thebes.fastapi import (
+    CsrfToken,
+    CurrentAccount,
+    CurrentPrincipal,
+    CurrentSessions,
+    OptionalPrincipal,
+    requires,
+)
 from thebes.guards import Principal
 from thebes.testing import client
 
@@ -40,6 +48,10 @@ def make_app() -> FastAPI:
     @app.get("/account")
     async def account(who: CurrentAccount) -> str:
         return who.email
+
+    @app.get("/sessions")
+    async def sessions(own: CurrentSessions) -> list[bool]:
+        return [session.is_current for session in own]
 
     @app.get("/form")
     def form(token: CsrfToken) -> str:
@@ -142,7 +154,17 @@ class TestAnnotations:
     @pytest.mark.requirement("TOK-38")
     @pytest.mark.parametrize(
         "path",
-        ["/sync", "/async", "/account", "/scoped", "/fresh", "/annotated", "/nested/deep", "/mounted/who"],
+        [
+            "/sync",
+            "/async",
+            "/account",
+            "/sessions",
+            "/scoped",
+            "/fresh",
+            "/annotated",
+            "/nested/deep",
+            "/mounted/who",
+        ],
     )
     async def test_nobody_is_answered_401_by_the_guard(self, club, path):
         answered = await club.get(path=path)
@@ -155,6 +177,13 @@ class TestAnnotations:
     async def test_an_account_is_read_from_the_store(self, club):
         ada = await club.sign_in()
         assert await answered_with(club, "/account", ada.cookie()) == (200, ADA.email)
+
+    async def test_the_sessions_of_whoever_asks_are_listed_and_nobody_elses(self, fresh):
+        for _ in range(2):
+            ada = await fresh.sign_in()
+        await fresh.sign_in(BOB)
+        answered = await fresh.get(ada.cookie(), path="/sessions")
+        assert sorted(json.loads(answered.body)) == [False, True]
 
     async def test_an_account_that_is_gone_is_nobody(self, fresh):
         ada = await fresh.sign_in()
@@ -262,17 +291,17 @@ class TestSchema:
 
 
 class TestMistakes:
-    @pytest.mark.parametrize("path", ["/sync", "/optional", "/account", "/scoped", "/form"])
+    @pytest.mark.parametrize("path", ["/sync", "/optional", "/account", "/sessions", "/scoped", "/form"])
     def test_an_app_without_protection_fails_and_lets_nobody_in(self, path):
         with client(make_app()) as asking, pytest.raises(ConfigurationError, match="not protected"):
             asking.get(path)
 
-    @pytest.mark.parametrize("path", ["/account", "/form"])
+    @pytest.mark.parametrize("path", ["/account", "/sessions", "/form"])
     def test_without_accounts_there_is_nothing_to_read(self, path):
         app = make_app()
         Security(accounts=None).protect(app)
         with client(app) as asking:
-            if path == "/account":
+            if path != "/form":
                 assert asking.get(path).status_code == 401
             else:
                 with pytest.raises(ConfigurationError, match="accounts=None"):

@@ -14,7 +14,14 @@ from account_rows import ADA
 from asking import request_facts
 from authenticating import a_club, set_cookies
 from thebes import ConfigurationError, Security
-from thebes.starlette import csrf_token, current_account, current_principal, optional_principal, requires
+from thebes.starlette import (
+    csrf_token,
+    current_account,
+    current_principal,
+    current_sessions,
+    optional_principal,
+    requires,
+)
 from thebes.testing import client
 
 
@@ -33,6 +40,10 @@ def optional(request: Request) -> PlainTextResponse:
 
 async def account(request: Request) -> PlainTextResponse:
     return PlainTextResponse((await current_account(request)).email)
+
+
+async def sessions(request: Request) -> PlainTextResponse:
+    return PlainTextResponse(" ".join(str(each.is_current) for each in await current_sessions(request)))
 
 
 async def form(request: Request) -> PlainTextResponse:
@@ -68,6 +79,7 @@ def make_app() -> Starlette:
         Route("/async", asynchronous),
         Route("/optional", optional),
         Route("/account", account),
+        Route("/sessions", sessions),
         Route("/form", form),
         Route("/scoped", scoped),
         Route("/role", role),
@@ -96,7 +108,7 @@ async def test_an_endpoint_is_told_who_asks(club, path, mode):
 
 
 @pytest.mark.parametrize(
-    "path", ["/sync", "/async", "/account", "/scoped", "/role", "/fresh", "/mounted/scoped"]
+    "path", ["/sync", "/async", "/account", "/sessions", "/scoped", "/role", "/fresh", "/mounted/scoped"]
 )
 @on_one_loop
 async def test_nobody_is_answered_401(club, path):
