@@ -8,6 +8,7 @@ import pytest
 from gated import GET, LAST, SECONDS, Echo, gated, read_answer, read_to_end, slower
 from live import eventually
 from thebes.serve.accepting import Door
+from thebes.serve.protocol import HELD_BYTES
 
 pytestmark = pytest.mark.slow
 
@@ -276,9 +277,10 @@ class TestWhatIsGood:
                 connection.sendall(GET * 10_000)
             app.gate.set()
             raw, _ = read_to_end(connection)
-        assert raw.count(b"HTTP/1.1 200") == 1
+        # It ends with the first read that doesn't fit; one before may have brought just as much as fits.
+        assert raw.count(b"HTTP/1.1 200") <= 2 + HELD_BYTES // len(GET)
         assert b"connection: close" in raw
-        assert app.reached == ["/listen"]
+        assert len(app.reached) == raw.count(b"HTTP/1.1 200")
 
 
 @pytest.mark.parametrize(
