@@ -39,6 +39,22 @@ class TestFloods:
         assert sink.objects[1]["client"] is None  # a flood has many clients; the first line names one
         assert events.counts["request_denied"] == 100_000
 
+    @pytest.mark.parametrize(
+        ("details", "told"),
+        [
+            (["not a pair", "not a pair"], "more of the same within one second"),
+            (["not a pair", "half written", "expired"], "more within one second, the last: expired"),
+            (["not a pair", None], "more of the same within one second"),
+        ],
+    )
+    def test_the_newest_complaint_of_a_second_is_not_lost(self, events, sink, clock, details, told):
+        for detail in details:
+            events.emit("certificate_refused", detail=detail)
+        clock.now += 1
+        events.flush(clock.now)
+
+        assert [event["detail"] for event in sink.objects] == [details[0], told]
+
     def test_lines_are_bounded_by_kinds_and_seconds_and_no_event_is_lost(
         self, events: Events, sink: Sink, clock: Clock
     ):

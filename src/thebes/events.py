@@ -1,7 +1,8 @@
 """Security events: one JSON object a line, the same keys in each, flat under floods.
 
 An attacker who sends a million bad requests must not fill the disk: of each event name and reason the
-first in a second is written whole, the rest of that second is counted and written as one line.
+first in a second is written whole, the rest of that second is counted and written as one line, with the
+last one's detail where it says something else: the newest complaint is the one to act on.
 
 Text from a request is escaped to ASCII, so that CR, LF, escape sequences and bidi overrides stay inside
 their line (OWASP Logging). The default sink is the logger `thebes.events`.
@@ -128,11 +129,12 @@ class Events:
         window = self._windows.get((event, reason))
         if window is not None and 0 <= now - window.opened < WINDOW_SECONDS:
             window.suppressed += 1
+            window.last = fields.get("detail")
             self._schedule()
             return
         self.flush(now)
         if len(self._windows) < MAX_OPEN_WINDOWS:
-            self._windows[event, reason] = _Window(severity, outcome, now)
+            self._windows[event, reason] = _Window(severity, outcome, now, fields.get("detail"))
         self._write(severity, _line(now, event, severity, outcome, reason, fields))
 
     def flush(self, now: float | None = None) -> None:
@@ -177,16 +179,23 @@ class Events:
 
 
 class _Window:
-    __slots__ = ("opened", "outcome", "severity", "suppressed")
+    __slots__ = ("first", "last", "opened", "outcome", "severity", "suppressed")
 
-    def __init__(self, severity: Severity, outcome: Outcome, opened: float) -> None:
+    def __init__(
+        self, severity: Severity, outcome: Outcome, opened: float, detail: str | int | None
+    ) -> None:
         self.severity: Severity = severity
         self.outcome: Outcome = outcome
         self.opened = opened
         self.suppressed = 0
+        self.first = self.last = detail
 
     def summary(self) -> Mapping[str, str | int | None]:
-        return {"count": self.suppressed, "detail": "more of the same within one second"}
+        if self.last in (None, self.first):
+            detail = "more of the same within one second"
+        else:
+            detail = f"more within one second, the last: {self.last}"
+        return {"count": self.suppressed, "detail": detail}
 
 
 def _line(

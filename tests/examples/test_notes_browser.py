@@ -66,7 +66,8 @@ def delete(page: Page, title: str) -> None:
 
 
 def hidden_width(page: Page) -> int:
-    """Return by how many pixels the page is wider than its window."""
+    """Return by how many pixels the page is wider than its window, once its style sheet is there."""
+    page.wait_for_load_state("load")
     return int(page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
 
 

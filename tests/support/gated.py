@@ -1,6 +1,7 @@
 """Serve an app through the accept loop, with deadlines short enough for tests, and speak to it byte for byte."""
 
 import asyncio
+import itertools
 import re
 import socket
 import ssl
@@ -129,6 +130,12 @@ class Gated:
             return Said(raw, time.monotonic() - began, was_reset)
 
 
+def events_to(lines: list[str]) -> Events:
+    """Return events that write every line at once: a minute passes between any two of them."""
+    minutes = itertools.count(step=60)
+    return Events(lambda _severity, line: lines.append(line), clock=lambda: next(minutes))
+
+
 def read_to_end(connection: socket.socket) -> tuple[bytes, bool]:
     """Return what is still said on a connection, and whether a reset ended it."""
     raw = b""
@@ -190,7 +197,7 @@ def gated(
         files=files,
         hsts=hsts,
         unlimited=unlimited,
-        events=Events(lambda _severity, line: lines.append(line)),
+        events=events_to(lines),
         watch_seconds=SECONDS / 6,
     )
     prepare(gate)
