@@ -181,9 +181,7 @@ class Events:
 class _Window:
     __slots__ = ("first", "last", "opened", "outcome", "severity", "suppressed")
 
-    def __init__(
-        self, severity: Severity, outcome: Outcome, opened: float, detail: str | int | None
-    ) -> None:
+    def __init__(self, severity: Severity, outcome: Outcome, opened: float, detail: str | int | None) -> None:
         self.severity: Severity = severity
         self.outcome: Outcome = outcome
         self.opened = opened

@@ -99,6 +99,35 @@ class TestInvitations:
         assert all(token not in path.read_bytes() for path in operator.project.glob("accounts.db*"))
 
 
+class TestAResetByTheOperator:
+    def test_is_mailed_to_the_owner_alone_by_the_running_service(self, service, operator):
+        service.member()
+        assert operator.told("accounts", "reset", "ada@example.com") == {"mailed": "ada@example.com"}
+        older = service.token("reset", "ada@example.com")
+        operator.told("accounts", "reset", "ada@example.com")
+        token = service.token("reset", "ada@example.com")
+        ada = service.caller()
+        assert ada.sign_in("ada@example.com").status == 200  # until then the present one counts
+        assert ada.post("reset", {"token": older, "password": OTHER_PASSWORD}).status == 400
+        assert ada.post("reset", {"token": token, "password": OTHER_PASSWORD}).status == 204
+        assert ada.sign_in("ada@example.com").status == 401
+        assert ada.sign_in("ada@example.com", OTHER_PASSWORD).status == 200
+
+    def test_tells_its_operator_no_token_and_takes_no_password(self, service, operator):
+        service.member()
+        done = operator.run("accounts", "reset", "ada@example.com")
+        assert done.returncode == 0
+        token = service.token("reset", "ada@example.com")
+        assert token not in done.stdout + done.stderr
+        assert operator.run("accounts", "reset", "ada@example.com", PASSWORD).returncode == 2
+
+    def test_is_refused_for_a_disabled_account(self, service, operator):
+        service.member()
+        operator.told("accounts", "disable", "ada@example.com")
+        assert "ada@example.com is disabled" in operator.refused("accounts", "reset", "ada@example.com")
+        assert "reset" not in service.mailed("ada@example.com")
+
+
 class TestARunningService:
     """Two processes, one SQLite file: nothing is restarted, and no access token has expired."""
 
@@ -204,6 +233,7 @@ class TestRefusals:
         [
             pytest.param(("show", "ada@example.com"), "there is no account ada@example.com", id="unknown"),
             pytest.param(("disable", "0"), "there is no account 0", id="an id that isn't"),
+            pytest.param(("reset", "0"), "there is no account 0", id="nobody to mail"),
             pytest.param(("create", "ada", "--link"), "'ada' is no e-mail address", id="no address"),
             pytest.param(("create", "bob@example.com", "--link"), "has an account already", id="taken"),
             pytest.param(("create", "BOB@EXAMPLE.com", "--link"), "has an account already", id="other case"),

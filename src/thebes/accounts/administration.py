@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from thebes.accounts.addresses import Address, parse_address
-from thebes.accounts.credentials import INVITE_LIFETIME, new_token
+from thebes.accounts.credentials import INVITE_LIFETIME, RESET_LIFETIME, new_token
 from thebes.accounts.notices import Notices
 from thebes.encoding import uuid7
 from thebes.errors import ConfigurationError, ThebesError
@@ -36,6 +36,10 @@ class NoSuchAccount(ThebesError):
 
 class AddressTaken(ThebesError):
     """There is an account of this address already."""
+
+
+class AccountDisabled(ThebesError):
+    """The account has to be enabled first."""
 
 
 class WeakPassword(ThebesError):
@@ -148,6 +152,20 @@ class Administration:
             jobs.append(self._notices.mail("account_disabled", account.email))
         changed = await self._store.accounts.set_enabled(account.id, is_enabled, jobs=jobs)
         return self._changed(f"account_{name}", account, changed)
+
+    async def start_reset(self, account: Account) -> None:
+        """Mail the owner a link by which to choose another password; until then the present one counts (PWD-27).
+
+        Raises:
+            AccountDisabled: Nobody could sign in with it.
+        """
+        if not account.is_enabled:
+            raise AccountDisabled(f"{account.email} is disabled: enable it first (thebes accounts enable)")
+        expires_at = self._clock() + RESET_LIFETIME.total_seconds()
+        token, record = new_token("reset", account, expires_at=expires_at)
+        mail = self._notices.mail("reset", account.email, token=token)
+        await self._store.accounts.issue(record, jobs=(mail,))
+        self._tell("reset_requested", account)
 
     async def grant(
         self, account: Account, *, roles: Sequence[str] = (), scopes: Sequence[str] = ()

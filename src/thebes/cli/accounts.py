@@ -125,6 +125,17 @@ def enable(who: _Who, *, directory: _Directory = Path(), app: _App = None, as_js
 
 
 @accounts.command()
+def reset(who: _Who, *, directory: _Directory = Path(), app: _App = None, as_json: _Json = False) -> None:
+    """Mail the owner a link by which to choose another password; the present one counts until then."""
+
+    async def start(administration: Administration, account: Account) -> dict[str, Any]:
+        await administration.start_reset(account)
+        return {"mailed": account.email}
+
+    _print(_with_account(directory, app, who, start), as_json)
+
+
+@accounts.command()
 def grant(
     who: _Who,
     *,
