@@ -154,7 +154,7 @@ class Administration:
         return self._changed(f"account_{name}", account, changed)
 
     async def start_reset(self, account: Account) -> None:
-        """Mail the owner a link by which to choose another password; until then the present one counts (PWD-27).
+        """Mail the owner a link to choose another password; until then the present one counts (PWD-27).
 
         Raises:
             AccountDisabled: Nobody could sign in with it.
