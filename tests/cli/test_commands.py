@@ -74,6 +74,13 @@ class Running:
                 return False
         return True
 
+    def listens(self) -> bool:
+        """Say whether it takes connections, which is a moment after it says that it has started."""
+        if self.process.poll() is not None:
+            return True
+        with socket.socket() as plain:
+            return plain.connect_ex(("127.0.0.1", int(self.url.rpartition(":")[2]))) == 0
+
     def says(self, text: str) -> Callable[[], bool]:
         return lambda: text in self.output or self.process.poll() is not None
 
@@ -95,6 +102,7 @@ def dev(project: Path, *options: str) -> Iterator[Running]:
     reader.start()
     try:
         eventually(running.says("Application startup complete"), 30)
+        eventually(running.listens)
         yield running
     finally:
         process.terminate()

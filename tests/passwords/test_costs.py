@@ -105,8 +105,8 @@ async def test_one_verification_at_the_default_takes_between_50_ms_and_a_second(
     stored = await passwords.hash("seven lamps over the quay")
     taken = []
     for _ in range(5):
-        began = time.perf_counter()
+        began = time.process_time()  # whatever else the machine does
         await passwords.verify("seven lamps over the quay", stored)
-        taken.append(time.perf_counter() - began)
+        taken.append(time.process_time() - began)
     await passwords.close()
     assert 0.05 < min(taken) < 1
