@@ -32,6 +32,7 @@ from thebes.validation.body import BodyLimits
 from thebes.validation.methods import MethodCheck
 
 if TYPE_CHECKING:
+    from thebes.identity import ForeignSessions
     from thebes.membership import Membership
 
 UNCERTAIN = "a declared proxy named no usable client address, so the proxy itself counts as the client"
@@ -47,11 +48,13 @@ def assemble(
     events: Events,
     without: frozenset[str] = frozenset(),
     membership: Callable[[RateLimits | None], Membership] | None = None,
+    foreign: ForeignSessions | None = None,
 ) -> Plan:
     """Return the plan that the settings describe, minus the checks taken out by name.
 
     Args:
         membership: Makes the accounts, given what limits strangers; None leaves accounts out.
+        foreign: Knows the app's own sessions, where there are no accounts.
     """
     hosts = all_hosts(settings)
     cors = CrossOrigins(settings.origins)
@@ -74,6 +77,8 @@ def assemble(
     if membership is not None:
         members = membership(None if "limits" in without else limits)
         checks.append(members.authentication)
+    if foreign is not None:
+        checks.append(foreign.check)
     checks.append(limits)
     if settings.require_account:
         checks.append(
@@ -84,24 +89,29 @@ def assemble(
             )
         )
     rules: list[ResponseRule] = [_header_rule(settings)]
-    if members is not None:
+    if members is not None or foreign is not None:
         rules.append(SignedInFields())
     if settings.origins:
         rules.append(CrossOriginFields(cors))
     return Plan(
         checks=tuple(check for check in checks if check.name not in without),
         rules=tuple(rule for rule in rules if rule.name not in without),
-        surroundings=_surroundings(settings, routes, events, members),
+        surroundings=_surroundings(settings, routes, events, members, foreign),
         events=events,
-        readers=_readers(settings, members, without),
+        readers=_readers(settings, members or foreign, without),
         own=None if members is None else members.routes,
         service=members,
     )
 
 
 def _surroundings(
-    settings: Settings, routes: RouteTable, events: Events, members: Membership | None
+    settings: Settings,
+    routes: RouteTable,
+    events: Events,
+    members: Membership | None,
+    foreign: ForeignSessions | None,
 ) -> Surroundings:
+    people = members or foreign
     return Surroundings(
         mode=settings.mode,
         forwarding=Forwarding(
@@ -114,13 +124,15 @@ def _surroundings(
         health=settings.health,
         account_of=None if members is None else members.account_of,
         sessions_of=None if members is None else members.sessions_of,
-        form_token_of=None if members is None else members.form_token,
+        form_token_of=None if people is None else people.forms.token,
     )
 
 
-def _readers(settings: Settings, members: Membership | None, without: frozenset[str]) -> Sequence[BodyReader]:
+def _readers(
+    settings: Settings, people: Membership | ForeignSessions | None, without: frozenset[str]
+) -> Sequence[BodyReader]:
     is_asked_for = settings.csrf_token is not None and not {"csrf", "csrf_token"} & without
-    return (members.form_tokens,) if members is not None and is_asked_for else ()
+    return (people.form_tokens,) if people is not None and is_asked_for else ()
 
 
 def _own_session_cookies(settings: Settings) -> Sequence[str]:
@@ -197,10 +209,20 @@ def own_origins(settings: Settings) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*own, *settings.origins)))
 
 
+def unknown_people(settings: Settings, *, identifies: bool) -> Sequence[str]:
+    """Return what can't work since nothing says who asks: the accounts, or the app itself by `identify`."""
+    if settings.accounts:
+        return ("security.identify needs accounts=None: accounts know who asks",) if identifies else ()
+    asked = {"require_account": settings.require_account, "csrf_token": settings.csrf_token is not None}
+    return [
+        f"{name} needs accounts, or with accounts=None a function that says who asks: @security.identify"
+        for name, is_asked in asked.items()
+        if is_asked and not identifies
+    ]
+
+
 def _contradictions(settings: Settings) -> list[str]:
     problems = []
-    if settings.require_account and not settings.accounts and not settings.session_cookies:
-        problems.append("require_account needs accounts: nobody could ever sign in with accounts=None")
     if settings.hsts_preload and not (
         settings.hsts_include_subdomains and settings.hsts_max_age >= PRELOAD_MIN_AGE
     ):

@@ -49,15 +49,17 @@ class Principal:
         auth_time: When they really authenticated last, in seconds since the epoch.
         amr: How (RFC 8176).
         credential: What was shown.
+
+    An app that has sessions of its own makes one for `Security.identify`; `id` and `session_id` are enough.
     """
 
     id: str
     session_id: str
-    scopes: frozenset[str]
-    roles: frozenset[str]
-    auth_time: float
-    amr: tuple[str, ...]
-    credential: Literal["cookie", "bearer"]
+    scopes: frozenset[str] = frozenset()
+    roles: frozenset[str] = frozenset()
+    auth_time: float = 0.0
+    amr: tuple[str, ...] = ()
+    credential: Literal["cookie", "bearer"] = "cookie"
 
 
 class Denied(Exception):

@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 
 from thebes.accounts.administration import Administration
-from thebes.accounts.calls import binding_of_nobody, presession_of
 from thebes.accounts.credentials import Credentials
 from thebes.accounts.documents import OwnSession
 from thebes.accounts.hooks import Hooks
@@ -26,9 +25,9 @@ from thebes.accounts.signing_in import SignIns
 from thebes.accounts.templates import Pages, Templates
 from thebes.accounts.trail import Trail
 from thebes.csrf_tokens import CsrfTokens, FormTokens
-from thebes.encoding import random_id
 from thebes.events import Events
-from thebes.facts import Field, Mode, RequestFacts
+from thebes.facts import Mode, RequestFacts
+from thebes.forms import AnswerForms
 from thebes.passwords.costs import chosen_cost
 from thebes.passwords.hashing import Passwords
 from thebes.passwords.lanes import Lanes
@@ -101,6 +100,7 @@ class Membership:
         store: Where all of it lies.
         authentication: The check of the pass.
         form_tokens: The reader of the pass.
+        forms: Gives the forms of an answer their token.
         routes: The package's own paths.
         sign_ins: The service behind them, for commands and handlers.
         credentials: Likewise.
@@ -138,6 +138,7 @@ class Membership:
     def _join_tokens(self, settings: Settings, keyring: Keyring, issuer: str) -> None:
         self.jar = CookieJar(namespace=settings.cookie_namespace, same_site=settings.same_site)
         self.csrf = CsrfTokens(BoundKeys(keyring, Purpose.CSRF))
+        self.forms = AnswerForms(self.csrf, self.jar)
         self.signing_keys = SigningKeys(
             self.store.keys,
             BoundKeys(keyring, Purpose.SIGNING_KEYS),
@@ -311,17 +312,6 @@ class Membership:
         """Return the live sessions of whoever asks, the newest first; one read."""
         return () if facts.claims is None else await self.sign_ins.sessions(facts.claims)
 
-    def form_token(self, facts: RequestFacts) -> str:
-        """Return the token for the forms of an answer; nobody's answer sets the cookie it is bound to."""
-        if facts.form_token is None and facts.claims is not None and facts.credential == "cookie":
-            facts.form_token = self.csrf.issue(facts.claims.sid)
-        elif facts.form_token is None:
-            presession = presession_of(facts, self.jar) or random_id()
-            facts.form_token = self.csrf.issue(binding_of_nobody(presession))
-            # Set again where it was known: an answer with somebody's token is in no cache (HTTP-06).
-            facts.renewal = _Setting(self.jar.set_other(self.jar.presession_name, presession)).fields
-        return facts.form_token
-
     async def _open(self) -> None:
         await self.store.start()
         await self.signing_keys.load()
@@ -363,15 +353,4 @@ class Membership:
             presented = self.refresh.read(facts.refresh_token)
             if presented is not None:
                 return presented.session_id
-        presession = presession_of(facts, self.jar)
-        return None if presession is None else binding_of_nobody(presession)
-
-
-@dataclass(frozen=True, slots=True)
-class _Setting:
-    """A cookie that waits for its answer to begin."""
-
-    field: Field
-
-    async def fields(self) -> Sequence[Field]:
-        return (self.field,)
+        return self.forms.binding(facts)

@@ -34,6 +34,7 @@ from thebes.validation.body import parse_codings, parse_size
 
 if TYPE_CHECKING:
     from thebes.accounts.hooks import Given, Hooks
+    from thebes.identity import ForeignSessions, Identify
     from thebes.membership import Membership
     from thebes.ratelimit.check import RateLimits
     from thebes.ratelimit.rules import Rule
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     Limits = Rule | str | Iterable[Rule | str]
 
 App = TypeVar("App")
+Who = TypeVar("Who", bound="Identify")
 
 
 class Security:
@@ -164,6 +166,7 @@ class Security:
         self.events = events or Events()
         self._hooks: Hooks | None = None
         self._membership: Membership | None = None
+        self._identify: Identify | None = None
 
     def protect(self, app: App) -> App:
         """Put a FastAPI or Starlette app behind the pass, in place, and return it.
@@ -298,6 +301,20 @@ class Security:
             self._hooks = Hooks()
         return self._hooks.on(event)
 
+    def identify(self, function: Who) -> Who:
+        """Register the function that says who asks, for an app with `accounts=None` and sessions of its own.
+
+        It gets the ASGI scope and returns a `thebes.guards.Principal`, or None for nobody; it may be a
+        coroutine function, and must be one if it waits for a store. Guards, form tokens and limits go by it.
+
+        Raises:
+            ConfigurationError: There is one already.
+        """
+        if self._identify is not None:
+            raise ConfigurationError("security.identify is taken: one function says who asks")
+        self._identify = function
+        return function
+
     @property
     def membership(self) -> Membership:
         """The accounts of this process, once the app has started.
@@ -335,10 +352,12 @@ class Security:
         def plan() -> Plan:
             # The rooms are loaded when the app starts: importing a module that builds a Security is quick.
             from thebes.accesslog import hide_queries  # noqa: PLC0415
-            from thebes.assembly import assemble, problems_of  # noqa: PLC0415
+            from thebes.assembly import assemble, problems_of, unknown_people  # noqa: PLC0415
 
             settings = self.settings()
-            problems = problems_of(settings, os.environ, Path.cwd())
+            identify = self._identify
+            problems = [*problems_of(settings, os.environ, Path.cwd())]
+            problems += unknown_people(settings, identifies=identify is not None)
             if problems:
                 raise ConfigurationError(*problems)
             hide_queries()
@@ -347,12 +366,19 @@ class Security:
                 protection.refuse_second_spellings(app)
             membership = partial(self._join, settings) if settings.accounts else None
             self._routes.settle()
-            made = assemble(settings, self._routes, self.events, self._without, membership)
+            foreign = None if identify is None else _foreign_sessions(identify, settings)
+            made = assemble(settings, self._routes, self.events, self._without, membership, foreign)
             if settings.accounts:
                 protection.refuse_collisions(app, self.membership.routes.paths)
             return made
 
         return plan
+
+
+def _foreign_sessions(identify: Identify, settings: Settings) -> ForeignSessions:
+    from thebes.identity import ForeignSessions  # noqa: PLC0415 - most apps have none
+
+    return ForeignSessions(identify, settings, Path.cwd())
 
 
 def _workers(environ: Mapping[str, str]) -> int:
