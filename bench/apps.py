@@ -16,7 +16,8 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import uvicorn
@@ -26,12 +27,21 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route, WebSocketRoute
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 import harness
 import members
 
-APPS = ("starlette", "fastapi", "websocket")
+APPS = ("starlette", "fastapi", "websocket", "starlette-layer", "starlette-fields")
+# What every answer of a protected app carries, JSON too (HTTP-01, 02, 05, TLS-11).
+MANDATED = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"strict-origin-when-cross-origin"),
+    (b"permissions-policy", b"browsing-topics=()"),
+    (b"strict-transport-security", b"max-age=63072000"),
+    (b"content-security-policy", b"frame-ancestors 'self'; object-src 'none'; base-uri 'none'"),
+]
 
 
 class Note(BaseModel):
@@ -80,13 +90,48 @@ def websocket_app() -> Starlette:
     return Starlette(routes=[WebSocketRoute("/echo", echo)])
 
 
+class Layer:
+    """A middleware that judges nothing: it copies the scope, and adds fields to each answer."""
+
+    def __init__(self, app: ASGIApp, fields: list[tuple[bytes, bytes]]) -> None:
+        self._app = app
+        self._fields = fields
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        def complete(message: Message) -> Awaitable[None]:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], *self._fields]}
+            return send(message)
+
+        await self._app(dict(scope), receive, complete)
+
+
+def layered_app(fields: list[tuple[bytes, bytes]]) -> Starlette:
+    """Return the Starlette app inside a layer that only adds fields."""
+    app = starlette_app()
+    build = app.build_middleware_stack
+    app.build_middleware_stack = lambda: Layer(build(), fields)  # type: ignore[method-assign]
+    return app
+
+
 def build(name: str, *, protected: bool) -> Starlette:
     """Return the app called `name`, with every check on if `protected`, else without the package.
 
     Raises:
         KeyError: `name` is not one of `APPS`.
     """
-    makers = {"starlette": starlette_app, "fastapi": fastapi_app, "websocket": websocket_app}
+    makers: dict[str, Callable[[], Starlette]] = {
+        "starlette": starlette_app,
+        "fastapi": fastapi_app,
+        "websocket": websocket_app,
+        "starlette-layer": partial(layered_app, []),
+        "starlette-fields": partial(layered_app, MANDATED),
+    }
     app = makers[name]()
     if protected:
         # Imported here: the bare server must not carry the package at all.
