@@ -60,7 +60,7 @@ class KeyStore(Protocol):
         """Keep a further key, whose status is `published`.
 
         Raises:
-            ValueError: The status is another, or a key with this id is there.
+            ValueError: The status isn't `published`, or a key with this id `is there`, in these words.
         """
         ...
 

@@ -105,8 +105,8 @@ class Verdict(Generic[Answer]):
 
     Attributes:
         answer: Returned as it is.
-        session: The row as it shall be from now on; None leaves it. Its id, account and mode never change.
-            With a `revoked_at` where there was none, a revocation row is written with it.
+        session: The row as it shall be from now on; None leaves it. Its id, account, mode and `created_at`
+            never change. With a `revoked_at` where there was none, a revocation row is written with it.
         jobs: Queued in the same transaction.
     """
 
@@ -145,7 +145,8 @@ class SessionStore(Protocol):
     `now` is seconds since the epoch; None is the store's own clock, which is the only one in production.
     Revocation rows are written in the transaction that makes them true, and `sequence` has risen before
     that transaction is visible to any reader, so that nobody can see an ended session as alive and also
-    believe to be up to date.
+    believe to be up to date. It rises by one for each row, and no number is used twice, not even after its
+    row was purged: a reader that meets a gap knows that a transaction is still under way.
     """
 
     async def open(
@@ -168,6 +169,9 @@ class SessionStore(Protocol):
 
         Returns:
             False, and nothing has happened, if the account is missing, disabled or has another epoch.
+
+        Raises:
+            ValueError: A session with this id is `there already`, in these words; nothing has happened.
         """
 
     async def find(self, session_id: str) -> tuple[Session, Owner] | None:
@@ -195,6 +199,9 @@ class SessionStore(Protocol):
 
         Raises:
             StoreUnavailable: The store can't be written.
+            ValueError: The `judge`, in this word, changed what never changes, or gave a row out of nothing.
+
+        What the judge itself raises is raised here too. Either way nothing has happened.
         """
 
     async def of_account(self, account_id: str, *, now: float | None = None) -> Sequence[Session]:

@@ -52,7 +52,7 @@ class Store(Protocol):
         """Finish what has begun, refuse what hasn't, and close."""
 
     async def purge(self, *, now: float | None = None) -> Mapping[str, int]:
-        """Delete what nobody needs any more, a bounded number of rows at a time (LOG-09).
+        """Delete what nobody needs any more, at most `retention.PIECE` rows of each table a call (LOG-09).
 
         Sealed successors of refresh tokens are cleared once their grace is over (TOK-17).
 
