@@ -113,6 +113,22 @@ class TestForms:
         assert re.match(r"[A-Z].*\.$", said)
         assert ("That did not work" in said) is (problem not in PROBLEMS)
 
+    def test_a_form_that_comes_back_keeps_what_was_typed_but_no_password(self, page):
+        page.goto("/login")
+        page.get_by_label("E-mail address").fill("ada@example.org")
+        page.get_by_label("Password", exact=True).fill("not the right password")
+        page.get_by_label("Stay signed in").check()
+        page.get_by_role("button", name="Sign in").click()
+
+        expect(page.get_by_role("alert")).to_be_visible()
+        expect(page.get_by_label("E-mail address")).to_have_value("ada@example.org")
+        expect(page.get_by_label("Stay signed in")).to_be_checked()
+        expect(page.get_by_label("Password", exact=True)).to_have_value("")
+        assert page.evaluate("sessionStorage.length + localStorage.length") == 0
+
+        page.reload()
+        expect(page.get_by_label("E-mail address")).to_have_value("")
+
 
 class TestShape:
     @pytest.mark.parametrize("width", [1280, 390, 320])

@@ -47,3 +47,22 @@ for (const time of document.querySelectorAll("time[datetime]")) {
   const exact = new Date(time.dateTime);
   time.title = exact.toLocaleString(undefined, { dateStyle: "long", timeStyle: "short" });
 }
+
+// A form that comes back with a complaint still has what was typed, except for passwords.
+const KEPT = "typed";
+const MAY_BE_KEPT = "input:is([type=email], [type=checkbox])";
+const typed = JSON.parse(sessionStorage.getItem(KEPT) ?? "{}");
+sessionStorage.removeItem(KEPT);
+const hasComplaint = new URLSearchParams(location.search).has("problem");
+for (const field of document.querySelectorAll(MAY_BE_KEPT)) {
+  if (!hasComplaint || !(field.name in typed)) continue;
+  if (field.type === "checkbox") field.checked = typed[field.name];
+  else field.value = typed[field.name];
+}
+for (const form of document.forms) {
+  form.addEventListener("submit", () => {
+    const values = [...form.querySelectorAll(MAY_BE_KEPT)].map((field) =>
+      [field.name, field.type === "checkbox" ? field.checked : field.value]);
+    sessionStorage.setItem(KEPT, JSON.stringify(Object.fromEntries(values)));
+  });
+}
