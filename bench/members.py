@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from thebes.stores.accounts import Account
     from thebes.stores.sessions import Session, SessionMode
 
+PASSWORD = "seven lamps over the quay"
 FILE = "members.json"
 
 
@@ -30,7 +31,7 @@ class Wanted:
     Attributes:
         cookies: So many people with a session in cookie mode.
         bearers: So many tokens of one session in bearer mode, each of which nobody has verified yet.
-        passwords: So many people who sign in with `passwords.PASSWORD`.
+        passwords: So many people who sign in with `PASSWORD`.
     """
 
     cookies: int = 0
@@ -104,8 +105,6 @@ async def _made(membership: Membership, settings: Any, wanted: Wanted) -> Member
     bearers = await _bearers(membership, wanted.bearers) if wanted.bearers else []
     stored, emails = "", []
     if wanted.passwords:
-        from passwords import PASSWORD
-
         stored = await membership.passwords.hash(PASSWORD)
         accounts = [await _account(membership, f"owner-{n}", stored) for n in range(wanted.passwords)]
         emails = [account.email for account in accounts]

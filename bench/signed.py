@@ -25,7 +25,7 @@ import harness
 import load
 import pairs
 import passwords
-from members import Wanted
+from members import PASSWORD, Wanted
 
 BODY = b'{"title":"seven gates","stars":7,"tags":["stone","bronze"]}'
 STARLETTE_GET = load.HttpConversation(
@@ -250,13 +250,13 @@ class Crowd:
 
 def sign_in(email: str) -> bytes:
     """Return the request by which somebody signs in."""
-    body = json.dumps({"email": email, "password": passwords.PASSWORD}).encode("ascii")
+    body = json.dumps({"email": email, "password": PASSWORD}).encode("ascii")
     return load.fetch("/auth/login", body, site="same-origin", origin=load.OWN_ORIGIN)
 
 
 def refuse_wrong_password(port: int, request: bytes) -> None:
     """Raise WrongAnswerError unless the same sign-in with another password is refused."""
-    right = passwords.PASSWORD.encode("ascii")
+    right = PASSWORD.encode("ascii")
     status = load.status_of(port, request.replace(right, right[::-1]))
     if status != 401:
         raise load.WrongAnswerError(f"a sign-in with a wrong password is answered by {status}")
