@@ -92,6 +92,13 @@ def test_what_production_lacks_is_an_error(monkeypatch):
     assert len(found(Security(), "start")) == 4
 
 
+def test_what_nobody_could_ever_pass_is_an_error():
+    closed, open_to_its_people = (Security(accounts=None, require_account=True) for _ in range(2))
+    open_to_its_people.identify(lambda scope: None)
+    assert any("require_account needs accounts" in text for text in found(closed, "start"))
+    assert found(open_to_its_people, "start") == []
+
+
 class TestDeclaring:
     @pytest.mark.parametrize(
         "pattern", ["POST /saml/*", "post /saml", "/saml", "POST saml", "POST /a//b", "POST /%61"]

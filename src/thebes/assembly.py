@@ -157,9 +157,15 @@ def rate_limits(settings: Settings, routes: RouteTable, events: Events) -> RateL
     return RateLimits(default, routes=cast("Any", routes.entries()), report=report)
 
 
-def problems_of(settings: Settings, environ: Mapping[str, str], directory: Path) -> Sequence[str]:
-    """Return what keeps the app from starting, a sentence each with what mends it (SEC-01, 02, 05)."""
-    problems = _contradictions(settings)
+def problems_of(
+    settings: Settings, environ: Mapping[str, str], directory: Path, *, identifies: bool
+) -> Sequence[str]:
+    """Return what keeps the app from starting, a sentence each with what mends it (SEC-01, 02, 05).
+
+    Args:
+        identifies: Whether the app itself says who asks.
+    """
+    problems = [*_contradictions(settings), *_unknown_people(settings, identifies=identifies)]
     if settings.mode is not Mode.PRODUCTION:
         return problems
     # Needed at the start of a production server only; importing an app must stay cheap.
@@ -209,7 +215,7 @@ def own_origins(settings: Settings) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*own, *settings.origins)))
 
 
-def unknown_people(settings: Settings, *, identifies: bool) -> Sequence[str]:
+def _unknown_people(settings: Settings, *, identifies: bool) -> Sequence[str]:
     """Return what can't work since nothing says who asks: the accounts, or the app itself by `identify`."""
     if settings.accounts:
         return ("security.identify needs accounts=None: accounts know who asks",) if identifies else ()

@@ -79,7 +79,7 @@ def look(security: Security, app: Any, *, environ: Mapping[str, str], directory:
 def _findings(
     security: Security, settings: Settings, app: Any, environ: Mapping[str, str], directory: Path
 ) -> Iterator[Finding]:
-    for problem in problems_of(settings, environ, directory):
+    for problem in problems_of(settings, environ, directory, identifies=security.identifies):
         yield Finding("start", "error", "SEC-01", problem)
     for problem in env_file_problems(directory / ".env", served=served_directories(app)):
         yield Finding("env-file", "error", "SEC-05", problem)

@@ -316,6 +316,11 @@ class Security:
         return function
 
     @property
+    def identifies(self) -> bool:
+        """Whether a function of the app says who asks."""
+        return self._identify is not None
+
+    @property
     def membership(self) -> Membership:
         """The accounts of this process, once the app has started.
 
@@ -352,12 +357,11 @@ class Security:
         def plan() -> Plan:
             # The rooms are loaded when the app starts: importing a module that builds a Security is quick.
             from thebes.accesslog import hide_queries  # noqa: PLC0415
-            from thebes.assembly import assemble, problems_of, unknown_people  # noqa: PLC0415
+            from thebes.assembly import assemble, problems_of  # noqa: PLC0415
 
             settings = self.settings()
             identify = self._identify
-            problems = [*problems_of(settings, os.environ, Path.cwd())]
-            problems += unknown_people(settings, identifies=identify is not None)
+            problems = problems_of(settings, os.environ, Path.cwd(), identifies=self.identifies)
             if problems:
                 raise ConfigurationError(*problems)
             hide_queries()

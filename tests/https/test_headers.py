@@ -143,7 +143,7 @@ class TestStrictTransportSecurity:
 
 def problems(**settings: Any) -> list[str]:
     """What keeps an app with these settings from starting, as far as HSTS is meant."""
-    found = problems_of(Security(**settings).settings(), os.environ, Path.cwd())
+    found = problems_of(Security(**settings).settings(), os.environ, Path.cwd(), identifies=False)
     return [problem for problem in found if "hsts" in problem]
 
 

@@ -29,6 +29,7 @@ from thebes.forwarding import Forwarding
 from thebes.https.headers import hsts_value
 from thebes.protection import owner_of
 from thebes.resources import open_store
+from thebes.security import Security
 from thebes.serve.accepting import Door, LoopKind
 from thebes.serve.binding import EVERYWHERE, bind_tcp, bind_unix
 from thebes.serve.gate import Gate
@@ -128,7 +129,7 @@ def run(deployment: Deployment, *, announce: Callable[[Opened], None]) -> None:
     _use_production(deployment)
     service = Service(deployment.target, deployment.directory)
     security = owner_of(service())
-    settings = _checked_settings(security.settings(), deployment)
+    settings = _checked_settings(security, deployment)
     files = _certificate_files(deployment, settings)
     loop: LoopKind = "uvloop" if importlib.util.find_spec("uvloop") else "asyncio"
     self_test(loop, files)
@@ -213,9 +214,10 @@ class Workers(Multiprocess):
         super().keep_subprocess_alive()
 
 
-def _checked_settings(settings: Settings, deployment: Deployment) -> Settings:
+def _checked_settings(security: Security, deployment: Deployment) -> Settings:
+    settings = security.settings()
     Forwarding(settings.proxies)  # raises for what is no network
-    problems = list(problems_of(settings, os.environ, Path.cwd()))
+    problems = list(problems_of(settings, os.environ, Path.cwd(), identifies=security.identifies))
     unheard = [name for name in _declared(deployment) if name not in settings.proxies]
     if unheard:
         problems.append(
