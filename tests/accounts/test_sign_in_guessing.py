@@ -255,3 +255,15 @@ class TestOwnersAreTold:
             assert right.status == 401
             assert service.mailed(ADA).count("password_off") == 1
             assert service.mailed("nobody@example.com") == []
+
+    def test_of_a_browser_in_which_the_password_was_switched_off(self, tmp_path: Path):
+        with accounts("sqlite", tmp_path) as service:
+            owner = service.member()
+            for _ in range(101):
+                owner.sign_in(ADA, WRONG)
+                service.age(7200, "failures.blocked_until")
+
+            assert owner.sign_in(ADA).status == 401
+            assert service.caller().sign_in(ADA).status == 200
+            mails = service.mailed(ADA)
+            assert (mails.count("device_off"), mails.count("password_off")) == (1, 0)

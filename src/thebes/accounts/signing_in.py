@@ -294,13 +294,15 @@ class SignIns:
         return jobs
 
     async def _tell_if_off(self, account: Account | None, attempt: Attempt, visitor: Visitor) -> None:
-        """Mail the owner if this failure was the last that the password had (RAT-10)."""
+        """Mail the owner if this failure was the last that the password had, or had there (RAT-10)."""
         if not attempt.disables:
             return
         # As many writes for nobody's address (ACC-02).
         job = self._notices.nothing()
         if account is not None:
-            job = self._notices.mail("password_off", account.email, **visitor.facts)
+            # A device that is known has a count of its own: elsewhere the password still counts.
+            kind = "device_off" if attempt.is_known_device else "password_off"
+            job = self._notices.mail(kind, account.email, **visitor.facts)
         await self._store.jobs.add((job,))
         self._notices.wake()
 

@@ -41,6 +41,7 @@ KINDS = (
     "new_device",
     "many_failures",
     "password_off",
+    "device_off",
     "account_disabled",
     "account_deleted",
 )
