@@ -202,7 +202,9 @@ def test_of_5_and_20_tabs_nobody_is_signed_out_or_taken_for_a_thief(
             each = " and ".join(str(served.row(one).generation) for one in served.people)
             print(f"\n5 and 20 tabs, {seconds} s: {answers} answers, {each} rotations")
         require_nobody_missed(served, told)
-        assert answers > 2 * seconds  # a busy machine gives a fifth of what an idle one does
+        # One for each grace of 30 s, however busy the machine is; the answers only show that all were asked.
+        assert all(served.row(one).generation >= 2 for one in served.people)
+        assert answers > 2 * seconds
         # A token younger than the grace of 30 s is kept.
         assert min(served.row(one).generation for one in served.people) >= 2
 

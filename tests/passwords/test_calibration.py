@@ -28,7 +28,7 @@ def test_the_command_reports_the_measured_time_and_which_preset_to_choose():
     assert (large["preset"], small["preset"], told["workers"]) == ("64MiB", "19MiB", 2)
     assert large["lanes"] == max(2, told["machine"]["cores"] - 2)
     assert large["memory_mib"] == large["lanes"] * 64
-    assert 0.05 < large["seconds"] < 20  # by the clock, on a machine that may do other things
+    assert 0.05 < large["seconds"] < 1
     assert small["seconds"] < large["seconds"]
     assert small["sign_ins_per_second"] > large["sign_ins_per_second"] > 1
     assert told["choice"] == "64MiB"

@@ -69,8 +69,7 @@ def test_an_honest_client_is_served_while_another_address_attacks(loop, authorit
         grown = max(state["rss"] for state in states) - before
         eventually(lambda: server.state()["total"] == 0)
         assert server.state()["addresses"] == 0
-        # A machine that does other things too gives it a few a second; what counts is that it is served.
-        assert len(attacked) > (10 * seconds if counts_are_full else 5)
+        assert len(attacked) > 10 * seconds
         if loop == "uvloop":
             assert grown < 100 * MIB
         if counts_are_full:
