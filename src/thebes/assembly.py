@@ -23,7 +23,6 @@ from thebes.https.headers import SecurityHeaders, hsts_value
 from thebes.https.hosts import HostCheck, LoopbackOnly
 from thebes.https.origins import CrossOriginFields, CrossOrigins, normal_origin
 from thebes.https.scheme import HttpsOnly
-from thebes.https.signed_in import SignedInFields
 from thebes.paths import RouteTable
 from thebes.ratelimit.check import RateLimits
 from thebes.ratelimit.rules import Rate
@@ -89,8 +88,6 @@ def assemble(
             )
         )
     rules: list[ResponseRule] = [_header_rule(settings)]
-    if members is not None or foreign is not None:
-        rules.append(SignedInFields())
     if settings.origins:
         rules.append(CrossOriginFields(cors))
     return Plan(

@@ -4,7 +4,9 @@ A field that the app sets itself wins. Two completions: a Content-Security-Polic
 nothing about framing gets ours beside it, and an app that asks for `X-Frame-Options: DENY` gets the
 matching policy, since browsers ignore that field once a policy speaks of frame-ancestors.
 
-Sources: OWASP HTTP Headers; CSP Level 3; RFC 6797 (HSTS); HTTP-01 to HTTP-05.
+Answers to somebody who is signed in are for them alone, and for no other site.
+
+Sources: OWASP HTTP Headers; CSP Level 3; RFC 6797 (HSTS); ASVS 5.0.0, 14.3.2; HTTP-01 to HTTP-06.
 """
 
 from __future__ import annotations
@@ -37,6 +39,10 @@ _ON_HTML: tuple[Field, ...] = (
     (FRAME_OPTIONS, b"SAMEORIGIN"),
     (b"cross-origin-opener-policy", b"same-origin-allow-popups"),
 )
+FOR_SOMEBODY: tuple[Field, ...] = (
+    (b"cache-control", b"no-store"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
 
 
 class SecurityHeaders:
@@ -57,10 +63,13 @@ class SecurityHeaders:
         self._sends_hsts = mode is Mode.PRODUCTION and hsts is not None
         everywhere = (*_EVERYWHERE, (HSTS, hsts)) if self._sends_hsts and hsts else _EVERYWHERE
         self._everywhere = everywhere
-        self._everywhere_and_policy = (*everywhere, (CSP, BASE_POLICY))
+        added = (*everywhere, (CSP, BASE_POLICY))
         watched = (*(name for name, _ in (*everywhere, *_ON_HTML)), CSP, REPORT_ONLY, HSTS, b"content-type")
-        # What needs a closer look, told by its length: that is the same in any spelling.
-        self._lengths = frozenset(map(len, watched))
+        # What is added, and which of the app's own fields need a closer look first: told by the length of
+        # their names, which is the same in any spelling.
+        self._to_anybody = added, frozenset(map(len, watched))
+        watched += tuple(name for name, _ in FOR_SOMEBODY)
+        self._to_somebody = (*added, *FOR_SOMEBODY), frozenset(map(len, watched))
         # The schemes over which nothing has to be left out.
         self._schemes: Container[str | None] = ("https",) if self._sends_hsts else ("https", "http", None)
         self._is_strict = csp == "strict"
@@ -70,13 +79,14 @@ class SecurityHeaders:
     def __call__(self, facts: RequestFacts, headers: list[Field]) -> None:
         """Add what is missing. Over plain HTTP no HSTS goes out (RFC 6797, 7.2)."""
         if facts.scheme in self._schemes:
-            lengths, plain = self._lengths, self._plain
+            added, lengths = self._to_anybody if facts.claims is None else self._to_somebody
+            plain = self._plain
             # An answer has a handful of fields: walking them costs half of what a dict of them would.
             for name, value in headers:
                 if len(name) in lengths and not (name == b"content-type" and value in plain):
                     break
             else:
-                headers += self._everywhere_and_policy
+                headers += added
                 return
         self._complete(facts, headers, in_lower_case(headers))
 
@@ -91,6 +101,7 @@ class SecurityHeaders:
         if not is_html and len(self._plain) < MAX_REMEMBERED_TYPES:
             self._plain.add(content_type)
         wanted = [*self._everywhere, *(_ON_HTML if is_html else ())]
+        wanted += () if facts.claims is None else FOR_SOMEBODY
         policies = [value.lower() for name, value in headers if name.lower() == CSP]
         headers += [field for field in wanted if field[0] not in fields]
         _keep_one_hsts(headers, at_most=1 if self._sends_hsts and facts.scheme == "https" else 0)
