@@ -32,8 +32,17 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 import harness
 import members
+from least import least
 
-APPS = ("starlette", "fastapi", "websocket", "starlette-layer", "starlette-fields")
+APPS = (
+    "starlette",
+    "fastapi",
+    "websocket",
+    "starlette-layer",
+    "starlette-fields",
+    "starlette-least",
+    "fastapi-least",
+)
 # What every answer of a protected app carries, JSON too (HTTP-01, 02, 05, TLS-11).
 MANDATED = [
     (b"x-content-type-options", b"nosniff"),
@@ -111,16 +120,17 @@ class Layer:
         await self._app(dict(scope), receive, complete)
 
 
-def layered_app(fields: list[tuple[bytes, bytes]]) -> Starlette:
-    """Return the Starlette app inside a layer that only adds fields."""
-    app = starlette_app()
+def inside(layer: Callable[[ASGIApp], ASGIApp], app: Starlette) -> Starlette:
+    """Return an app with a layer around its whole stack, where the pass would be."""
     build = app.build_middleware_stack
-    app.build_middleware_stack = lambda: Layer(build(), fields)  # type: ignore[method-assign]
+    app.build_middleware_stack = lambda: layer(build())  # type: ignore[method-assign]
     return app
 
 
 def build(name: str, *, protected: bool) -> Starlette:
     """Return the app called `name`, with every check on if `protected`, else without the package.
+
+    What protects a `-least` one is one function instead of the package.
 
     Raises:
         KeyError: `name` is not one of `APPS`.
@@ -129,11 +139,15 @@ def build(name: str, *, protected: bool) -> Starlette:
         "starlette": starlette_app,
         "fastapi": fastapi_app,
         "websocket": websocket_app,
-        "starlette-layer": partial(layered_app, []),
-        "starlette-fields": partial(layered_app, MANDATED),
+        "starlette-layer": lambda: inside(partial(Layer, fields=[]), starlette_app()),
+        "starlette-fields": lambda: inside(partial(Layer, fields=MANDATED), starlette_app()),
+        "starlette-least": starlette_app,
+        "fastapi-least": fastapi_app,
     }
     app = makers[name]()
-    if protected:
+    if protected and name.endswith("-least"):
+        inside(partial(least, mandated=MANDATED), app)
+    elif protected:
         # Imported here: the bare server must not carry the package at all.
         from thebes import Security
 
