@@ -200,13 +200,13 @@ class TestWhatIsRemembered:
         proxy, stranger = {"client": ("10.0.0.1", 1)}, {"client": ("203.0.113.9", 1)}
         for number in range(3000):
             address = f"198.51.{number // 250}.{number % 250}"
-            for field in (f"{address}", f"{'x' * 300}, {address}"):
+            for field in (f"{address}", f"{'x' * 600}, {address}"):
                 headers = {b"x-forwarded-for": field.encode()}
                 assert forwarding.client(proxy, headers).address == address
                 assert forwarding.client(stranger, headers).address == "203.0.113.9"
 
-        assert len(forwarding._clients) <= 1024
-        assert all(len(key) <= 256 for key in forwarding._clients)
+        assert len(forwarding._arrivals) <= 1024
+        assert all(sum(len(part or "") for part in key) <= 512 for key in forwarding._arrivals)
 
     @pytest.mark.parametrize("header", ["x-forwarded-for", "forwarded"])
     @pytest.mark.parametrize("peer", ["203.0.113.9", "unix", "", None])
@@ -214,19 +214,37 @@ class TestWhatIsRemembered:
         forwarding = Forwarding(["10.0.0.0/8"], header=header)
         field = b"for=192.0.2.1" if header == "forwarded" else b"192.0.2.1"
         headers = {header.encode(): field}
-        forwarding.client({"client": ("10.0.0.1", 1)}, headers)
-        stranger = {"client": None if peer is None else (peer, 1)}
+        by_proxy, stranger = {"client": ("10.0.0.1", 1)}, {"client": None if peer is None else (peer, 1)}
 
-        assert forwarding.read({"client": ("10.0.0.1", 1)}, headers)[1] == Client("192.0.2.1")
-        assert forwarding.read(stranger, headers)[1] is None
-        known = forwarding.client(stranger, headers)
-        assert forwarding.read(stranger, headers)[1] == known == Client("unix" if peer is None else peer)
+        for _ in range(2):  # worked out, and remembered
+            assert forwarding.client(by_proxy, headers) == Client("192.0.2.1")
+            assert forwarding.client(stranger, headers) == Client("unix" if peer is None else peer)
+
+    def test_those_who_come_alike_arrive_alike_and_nobody_else(self):
+        forwarding = Forwarding(["10.0.0.0/8"])
+        scope = {"client": ("10.0.0.1", 1), "scheme": "http"}
+        headers = {b"host": b"a.example", b"x-forwarded-for": b"192.0.2.1", b"x-forwarded-proto": b"https"}
+        arrival = forwarding.arrival(scope, headers)
+        same = forwarding.arrival({"client": ("10.0.0.1", 2), "scheme": "http"}, headers | {b"x": b"y"})
+
+        assert same is arrival
+        assert (arrival.host, arrival.scheme) == (b"a.example", "https")
+        for other in (
+            ({**scope, "client": ("10.0.0.2", 1)}, headers),
+            ({**scope, "client": None}, headers),
+            ({**scope, "scheme": "https"}, headers),
+            (scope, headers | {b"host": b"b.example"}),
+            (scope, headers | {b"x-forwarded-for": b"192.0.2.2"}),
+            (scope, headers | {b"x-forwarded-proto": b"http"}),
+            (scope, {}),
+        ):
+            assert forwarding.arrival(*other) is not arrival
 
     def test_a_client_that_is_uncertain_is_never_known(self):
         forwarding, proxy = Forwarding(["10.0.0.0/8"]), {"client": ("10.0.0.1", 1)}
         for headers in ({}, {b"x-forwarded-for": b""}, {b"x-forwarded-for": b"unknown"}):
             assert not forwarding.client(proxy, headers).is_certain
-            assert forwarding.read(proxy, headers)[1] is None
+            assert forwarding.arrival(proxy, headers).client is None
 
     def test_a_field_that_names_nobody_is_reported(self):
         told: list[str] = []

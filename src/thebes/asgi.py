@@ -12,48 +12,40 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from thebes.answers import MISCONFIGURED
+from thebes.checks import (
+    ArrivalCheck,
+    AwaitedCheck,
+    BodyGuard,
+    BodyReader,
+    Charging,
+    CountingCheck,
+    InstantCheck,
+    ResponseRule,
+)
 from thebes.errors import ConfigurationError, ThebesError
 from thebes.events import Events
-from thebes.exchange import Apply, Exchange
+from thebes.exchange import WAITING, Apply, Exchange
 from thebes.facts import (
     SCOPE_KEY,
     USUAL_METHODS,
     Answer,
     ASGIApp,
-    AwaitedCheck,
-    BodyGuard,
-    Charging,
     Denial,
-    InstantCheck,
     Message,
     Receive,
     Reply,
     RequestFacts,
-    ResponseRule,
     Scope,
     Send,
     Surroundings,
 )
+from thebes.forwarding import Arrival
 from thebes.lifespan import serve_lifespan
 
 # A check that has to wait, for a store say, answers with an awaitable; most never do.
 REPLIES = (Answer, Denial)
 _LAST_WORDS = ("lifespan.shutdown.complete", "lifespan.shutdown.failed")
 Ask = Callable[[RequestFacts], "Reply | Awaitable[Reply | None] | None"]
-
-
-class CountingCheck(InstantCheck, Charging, Protocol):
-    """A check that counts."""
-
-
-class BodyReader(Protocol):
-    """A check that has to read the body of some requests before the app may see them."""
-
-    def concerns(self, facts: RequestFacts, /) -> bool:
-        """Say whether it has to read this one."""
-
-    async def read(self, facts: RequestFacts, receive: Receive, /) -> tuple[Reply | None, Receive]:
-        """Return what to answer, or None, and a `receive` that replays what was read."""
 
 
 class OwnRoutes(Protocol):
@@ -92,23 +84,34 @@ class Plan:
     own: OwnRoutes | None = None
     service: Service | None = None
     guards: Sequence[BodyGuard] = field(init=False)
-    # Who may refuse a request, by its method: with a body, without one, and of any kind. As bound methods,
-    # which are called faster than objects.
+    arrival_checks: Sequence[ArrivalCheck] = field(init=False)
+    # Who may refuse a request: one of any kind; and one whose arrival passes, by its method, with a body or
+    # without. As bound methods, which are called faster than objects.
+    all_checks: Sequence[Ask] = field(init=False)
     with_body: Mapping[str, Sequence[Ask]] = field(init=False)
     without_body: Mapping[str, Sequence[Ask]] = field(init=False)
-    all_checks: Sequence[Ask] = field(init=False)
     apply: Sequence[Apply] = field(init=False)
     counters: Sequence[CountingCheck] = field(init=False)
 
     def __post_init__(self) -> None:
         guards = tuple(check for check in self.checks if isinstance(check, BodyGuard))
-        bodyless = [check for check in self.checks if check not in guards]
+        arrival_checks = tuple(check for check in self.checks if isinstance(check, ArrivalCheck))
+        further = [check for check in self.checks if check not in arrival_checks]
+        bodyless = [check for check in further if check not in guards]
         object.__setattr__(self, "guards", guards)
-        object.__setattr__(self, "with_body", {one: _asked(self.checks, one) for one in USUAL_METHODS})
-        object.__setattr__(self, "without_body", {one: _asked(bodyless, one) for one in USUAL_METHODS})
+        object.__setattr__(self, "arrival_checks", arrival_checks)
         object.__setattr__(self, "all_checks", tuple(check.__call__ for check in self.checks))
+        object.__setattr__(self, "with_body", {one: _asked(further, one) for one in USUAL_METHODS})
+        object.__setattr__(self, "without_body", {one: _asked(bodyless, one) for one in USUAL_METHODS})
         object.__setattr__(self, "apply", tuple(rule.__call__ for rule in self.rules))
         object.__setattr__(self, "counters", tuple(c for c in self.checks if isinstance(c, Charging)))
+
+    def passes(self, arrival: Arrival) -> bool:
+        """Ask those who judge arrivals, and remember it with the arrival if none objects."""
+        passes = all(check.passes(arrival) for check in self.arrival_checks)
+        if passes:
+            arrival.passed = self
+        return passes
 
     def charge(self, facts: RequestFacts, answered_by: Ask) -> None:
         """Let those count the request that were not asked, since an earlier check has answered."""
@@ -157,8 +160,12 @@ class SecurityMiddleware:
             plan = await self._start_late(scope, send)
         facts = RequestFacts(scope, plan.surroundings)
         exchange = Exchange(plan.apply, plan.events, facts, send)
-        by_method = plan.with_body if facts.may_have_body else plan.without_body
-        for ask in plan.all_checks if facts.is_websocket else by_method.get(facts.method, plan.all_checks):
+        asked = plan.all_checks
+        arrival = facts.arrival
+        if (arrival.passed is plan or plan.passes(arrival)) and not facts.is_websocket:
+            by_method = plan.with_body if facts.may_have_body else plan.without_body
+            asked = by_method.get(facts.method, asked)
+        for ask in asked:
             reply = ask(facts)
             if reply is None:
                 continue
@@ -194,7 +201,7 @@ class SecurityMiddleware:
             await exchange.fail()
             # The full error is the server's to log; whoever calls us in a test wants to see it.
             raise
-        if not (exchange.is_started or exchange.is_closed):
+        if exchange.stage == WAITING:
             await exchange.finish()
 
     async def _start_late(self, scope: Scope, send: Send) -> Plan:

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
-from thebes.asgi import BodyReader, Plan
+from thebes.asgi import Plan
+from thebes.checks import AwaitedCheck, BodyReader, InstantCheck, ResponseRule
 from thebes.csrf import OWN_SESSION_COOKIES, CrossOriginProtection
 from thebes.errors import ConfigurationError
 from thebes.events import Events
-from thebes.facts import AwaitedCheck, InstantCheck, Mode, RequestFacts, ResponseRule, Surroundings
+from thebes.facts import Mode, RequestFacts, Surroundings
 from thebes.forwarding import Forwarding
 from thebes.guards import AccountDemanded
 from thebes.https.headers import SecurityHeaders, hsts_value

@@ -13,6 +13,7 @@ from thebes.events import Events, Outcome, Severity
 from thebes.facts import Answer, Denial, Field, Message, Reply, RequestFacts, Scope, Send
 
 NO_STORE: Field = (b"cache-control", b"no-store")
+WAITING, BEGUN, CLOSED = range(3)
 # A rule's `__call__`, bound: it is called faster than the object.
 Apply = Callable[[RequestFacts, list[Field]], None]
 
@@ -21,13 +22,12 @@ class Exchange:
     """One answer on its way: who has begun it, and what is added to its fields.
 
     Attributes:
-        is_started: Whether anybody has begun an answer.
-        is_closed: Whether what the app sends is dropped from now on.
-        is_refused: Whether that is so since the pass refused while the app was at work.
+        stage: `WAITING` for an answer; `BEGUN` by the app; `CLOSED` to the app, since the answer is ours.
+        is_refused: Whether the pass refused while the app was at work.
     """
 
     # One lies on the way of each message: slots are one block of memory, and read the fastest.
-    __slots__ = ("_events", "_facts", "_offered", "_rules", "_send", "is_closed", "is_refused", "is_started")
+    __slots__ = ("_events", "_facts", "_offered", "_rules", "_send", "is_refused", "stage")
 
     def __init__(self, rules: Sequence[Apply], events: Events, facts: RequestFacts, send: Send) -> None:
         self._rules = rules
@@ -35,35 +35,34 @@ class Exchange:
         self._facts = facts
         self._send = send
         self._offered: Answer | None = None
-        self.is_started = False
-        self.is_closed = False
+        self.stage = WAITING
         self.is_refused = False
 
     # A plain function that returns the server's awaitable: a coroutine of our own would cost a layer
     # for every chunk of every body.
     def send(self, message: Message) -> Awaitable[None]:
         """Pass on what the app sends, with the rules applied to its first message."""
-        if self.is_closed:
-            return _dropped()
-        if self.is_started:
-            return self._send(message)
+        stage = self.stage
+        if stage:
+            return self._send(message) if stage == BEGUN else _dropped()
         if message["type"] not in _STARTS:
             return self._before_start(message)
         if self._offered is not None and not _answers(message, self._offered):
             return self.answer(self._offered)
         if self._facts.renewal is not None:
             return self._renew_and_send(message)
-        return self._send(self._begin(message))
+        self.stage = BEGUN
+        return self._send(self._completed(message))
 
     async def _renew_and_send(self, message: Message) -> None:
         """Begin the answer with what the renewal of the session adds to it."""
-        self.is_started = True  # a refusal in the middle of the body must not answer too
+        self.stage = BEGUN  # a refusal in the middle of the body must not answer too
         try:
             renewed = await self._renewed()
         except BaseException:
-            self.is_started = False  # nothing is sent yet, so there can be an answer still
+            self.stage = WAITING  # nothing is sent yet, so there can be an answer still
             raise
-        await self._send(self._begin(message, renewed))
+        await self._send(self._completed(message, renewed))
 
     async def _renewed(self) -> Sequence[Field]:
         renewal, self._facts.renewal = self._facts.renewal, None
@@ -84,8 +83,8 @@ class Exchange:
         """Answer in place of the app, and close the exchange to it."""
         rendered = render(reply, self._facts)
         self._record(reply)
-        begun, self.is_closed = self.is_started, True
-        if not begun:
+        was_waiting, self.stage = self.stage == WAITING, CLOSED
+        if was_waiting:
             await self._deliver(rendered)
 
     async def refuse(self, denial: Denial) -> None:
@@ -95,10 +94,10 @@ class Exchange:
 
     async def fail(self) -> None:
         """Record that the app failed, and answer for it unless somebody has answered already."""
-        if self.is_started:
-            self._record(UNCAUGHT)
-        else:
+        if self.stage == WAITING:
             await self.answer(UNCAUGHT)
+        else:
+            self._record(UNCAUGHT)
 
     async def finish(self) -> None:
         """Answer for an app that has returned without an answer.
@@ -114,10 +113,11 @@ class Exchange:
         if _takes_responses(self._facts.scope):
             await self._deliver(Rendered(403, ((b"content-length", b"0"),), b""))
         else:
-            self.is_started = True
+            self.stage = BEGUN
             await self._send(message)
 
     async def _deliver(self, rendered: Rendered) -> None:
+        self.stage = CLOSED
         prefix = ""
         scope = self._facts.scope
         if scope["type"] == "websocket":
@@ -128,14 +128,13 @@ class Exchange:
             prefix = "websocket."
         headers = list(rendered.headers)
         start = {"type": prefix + "http.response.start", "status": rendered.status}
-        self.is_started = True
         renewed = await self._renewed()
-        await self._send(self._begin({**start, "headers": headers}, renewed))
+        await self._send(self._completed({**start, "headers": headers}, renewed))
         body = b"" if scope.get("method") == "HEAD" else rendered.body
         await self._send({"type": prefix + "http.response.body", "body": body})
 
-    def _begin(self, message: Message, renewed: Sequence[Field] = ()) -> Message:
-        self.is_started = True
+    def _completed(self, message: Message, renewed: Sequence[Field] = ()) -> Message:
+        """Return the first message of an answer with all that is added to its fields."""
         facts = self._facts
         # Both are copied: an app may send the same message, or the same list of fields, again and again.
         headers = list(message.get("headers", ()))

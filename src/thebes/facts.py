@@ -10,7 +10,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol
 
 from thebes.encoding import random_id
 from thebes.errors import ConfigurationError
@@ -201,8 +201,7 @@ class RequestFacts:
         headers: Field names to values. A field that came twice is joined with a comma (RFC 9110, 5.3),
             Cookie with a semicolon, so that a value meant to be single stops matching anything.
         method: As sent; `GET` for a WebSocket handshake.
-        scheme: `http` or `https` as the client used it; None when a declared proxy didn't say it once.
-        known_client: The client, if it was seen lately, else None: `client` always says.
+        arrival: From whom, by which scheme and to which Host it came.
         is_websocket: Whether this is a handshake.
         may_have_body: Whether the message is framed with a body, or framed by HTTP/2 and later.
         claims: Who asks, once that was found out; None for nobody.
@@ -217,6 +216,7 @@ class RequestFacts:
 
     # What is found out when it is asked for. As class attributes they cost nothing on the requests,
     # most of them, that never ask; slots would have to be filled on each.
+    _client: Client | None = None
     _nonce: str | None = None
     _path: str | None = _UNREAD
     _request_id: str | None = None
@@ -240,7 +240,7 @@ class RequestFacts:
         self.headers = headers
         self.is_websocket = is_websocket = scope["type"] == "websocket"
         self.method: str = "GET" if is_websocket else scope["method"]
-        self.scheme, self.known_client = surroundings.forwarding.read(scope, headers)
+        self.arrival = surroundings.forwarding.arrival(scope, headers)
         self.may_have_body = (
             b"content-length" in headers
             or b"transfer-encoding" in headers
@@ -250,9 +250,15 @@ class RequestFacts:
     @property
     def client(self) -> Client:
         """The client's address, found behind declared proxies only."""
-        if self.known_client is None:
-            self.known_client = self.surroundings.forwarding.client(self.scope, self.headers)
-        return self.known_client
+        known = self.arrival.client or self._client
+        if known is None:
+            known = self._client = self.surroundings.forwarding.client(self.scope, self.headers)
+        return known
+
+    @property
+    def scheme(self) -> str | None:
+        """`http` or `https` as the client used it; None when a declared proxy didn't say it once."""
+        return self.arrival.scheme
 
     @property
     def path(self) -> str | None:
@@ -330,62 +336,6 @@ def facts_of(scope: Mapping[str, Any]) -> RequestFacts:
             "this app is not protected: call Security(...).protect(app), or serve Security(...).wrap(app)"
         )
     return facts
-
-
-class InstantCheck(Protocol):
-    """A check that never waits: pure, cheap, and first.
-
-    It may have a set `indifferent_to`: methods of HTTP requests that it never refuses, so that it isn't
-    asked about them.
-    """
-
-    @property
-    def name(self) -> str:
-        """The name by which `without`, `exempt` and events speak of it."""
-
-    def __call__(self, facts: RequestFacts, /) -> Reply | None:
-        """Return what to answer instead of the app, or None to go on."""
-
-
-class AwaitedCheck(Protocol):
-    """A check that may have to wait, for a store say; it answers at once where it can."""
-
-    @property
-    def name(self) -> str:
-        """The name by which `without`, `exempt` and events speak of it."""
-
-    def __call__(self, facts: RequestFacts, /) -> Reply | Awaitable[Reply | None] | None:
-        """Return what to answer instead of the app, None to go on, or an awaitable of either."""
-
-
-class ResponseRule(Protocol):
-    """A rule about the fields of every answer, denials and errors too."""
-
-    @property
-    def name(self) -> str:
-        """The name by which `without` speaks of it."""
-
-    def __call__(self, facts: RequestFacts, headers: list[Field], /) -> None:
-        """Change the fields of the answer in place; names stand in the case that the app wrote."""
-
-
-@runtime_checkable
-class Charging(Protocol):
-    """A check that counts requests, those too that an earlier one answered."""
-
-    def charge(self, facts: RequestFacts, /) -> None:
-        """Count a request that this check was not asked about."""
-
-
-Refuse = Callable[[Denial], Awaitable[None]]
-
-
-@runtime_checkable
-class BodyGuard(Protocol):
-    """A check that watches the body too, while it is received; asked only where one may come."""
-
-    def guard(self, facts: RequestFacts, receive: Receive, refuse: Refuse, /) -> Receive:
-        """Return a `receive` that calls `refuse` and then reports a disconnect when it is too much."""
 
 
 def _joined(raw: list[Field]) -> dict[bytes, bytes]:

@@ -26,10 +26,10 @@ ProxyHeader = Literal["x-forwarded-for", "forwarded"]
 
 MAX_HOPS = 16
 MAX_ELEMENT = 1024  # characters of one Forwarded element; honest ones have a hundred
-# Peers and clients whose address was worked out. Past the bound all are forgotten and worked out anew, so a
-# flood of invented fields costs the time that every request cost without this memory, and no more.
+# Peers and arrivals that were worked out. Past the bound all are forgotten and worked out anew, so a flood of
+# invented fields costs the time that every request cost without this memory, and no more.
 _MAX_REMEMBERED = 1024
-_MAX_REMEMBERED_FIELD = 256
+_MAX_REMEMBERED_KEY = 512  # characters and bytes of the fields together
 
 # RFC 7239, 4: pairs of token "=" token or quoted string, split at ";".
 _PAIR = re.compile(r'[ \t]*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)=(?:"((?:[^"\\]|\\.)*)"|([^",;\s]*))[ \t]*(;|\Z)')
@@ -91,6 +91,28 @@ class Client:
     is_certain: bool = True
 
 
+class Arrival:
+    """How a request came. Those that come alike share one, so what depends on nothing else is judged once.
+
+    Attributes:
+        host: The Host field; empty where none came.
+        scheme: `http` or `https` as the client used it; None when a declared proxy didn't say it once.
+        client: None when a declared proxy's field held no usable address: `Forwarding.client` always says.
+        passed: Who has judged it and lets it pass.
+    """
+
+    __slots__ = ("client", "host", "passed", "scheme")
+
+    def __init__(self, host: bytes, scheme: str | None, client: Client | None) -> None:
+        self.host = host
+        self.scheme = scheme
+        self.client = client
+        self.passed: object = None
+
+
+_Key = tuple[str | None, str, bytes | None, bytes | None, bytes | None]
+
+
 class Forwarding:
     """The declared proxies, and what they say of a client.
 
@@ -126,7 +148,7 @@ class Forwarding:
         self._report = report
         self._hops = hops
         self._peers: dict[str | None, bool] = {}
-        self._clients: dict[str | bytes, Client] = {}
+        self._arrivals: dict[_Key, Arrival] = {}
         self.is_declared = bool(names)
 
     def is_proxy(self, scope: Mapping[str, Any]) -> bool:
@@ -134,62 +156,59 @@ class Forwarding:
         peer = scope.get("client")
         host: str | None = peer[0] if peer else None
         known = self._peers.get(host)
-        return self._learn(host) if known is None else known
+        if known is None:
+            if len(self._peers) >= _MAX_REMEMBERED:
+                self._peers.clear()
+            known = self._peers[host] = self._unix if host is None else self._contains(parse_address(host))
+        return known
 
-    def _learn(self, host: str | None) -> bool:
-        if len(self._peers) >= _MAX_REMEMBERED:
-            self._peers.clear()
-        self._peers[host] = self._unix if host is None else self._contains(parse_address(host))
-        return self._peers[host]
-
-    def read(
-        self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes]
-    ) -> tuple[str | None, Client | None]:
-        """Return scheme and client in one go, as far as they cost next to nothing.
-
-        The scheme is `http` or `https` as the client used it, None if a declared proxy didn't say it once.
-        The client is None if it wasn't seen lately: then `client` works it out.
-        """
+    def arrival(self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> Arrival:
+        """Return how a request came; for most it is known already."""
         peer = scope.get("client")
-        host = peer[0] if peer else None
-        is_proxy = self._peers.get(host)
-        if is_proxy is None:
-            is_proxy = self._learn(host)
-        if not is_proxy:
-            client = self._clients.get("unix" if host is None else host)
-            return _SCHEMES.get(scope.get("scheme", "http")), client
-        client = self._clients.get(headers.get(self._header, b""))
-        if self._reads_elements:
-            element = self._client_element(headers)
-            return _SAID.get(element.get("proto", "").encode("latin-1")) if element else None, client
-        return _SAID.get(headers.get(b"x-forwarded-proto", b"")), client
+        # All that an arrival depends on.
+        key = (
+            peer[0] if peer else None,
+            scope.get("scheme", "http"),
+            headers.get(b"host"),
+            headers.get(self._header),
+            headers.get(b"x-forwarded-proto"),
+        )
+        return self._arrivals.get(key) or self._new_arrival(key, scope, headers)
 
     def client(self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> Client:
         """Return the first address outside the declared networks, else the peer."""
-        peer = scope.get("client")
-        host: str = peer[0] if peer else "unix"
-        field = headers.get(self._header, b"") if self.is_declared and self.is_proxy(scope) else None
-        # A field that names an address names it whichever of the declared proxies brings it.
-        return self._clients.get(host if field is None else field) or self._find(host, field)
+        known = self.arrival(scope, headers).client
+        if known is not None:
+            return known
+        if self._report is not None:
+            self._report()
+        return Client(_peer_of(scope), is_certain=False)
 
-    def _find(self, host: str, field: bytes | None) -> Client:
-        if field is None:
-            return self._remember(host, Client(str(parse_address(host) or host)))
-        for address in self._walk(field.decode("latin-1")):
+    def _new_arrival(self, key: _Key, scope: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> Arrival:
+        host = headers.get(b"host", b"")
+        if self.is_proxy(scope):
+            arrival = Arrival(host, self._said_scheme(headers), self._said_client(headers))
+        else:
+            arrival = Arrival(host, _SCHEMES.get(scope.get("scheme", "http")), Client(_peer_of(scope)))
+        if sum(len(part or "") for part in key) <= _MAX_REMEMBERED_KEY:
+            if len(self._arrivals) >= _MAX_REMEMBERED:
+                self._arrivals.clear()
+            self._arrivals[key] = arrival
+        return arrival
+
+    def _said_scheme(self, headers: Mapping[bytes, bytes]) -> str | None:
+        if not self._reads_elements:
+            return _SAID.get(headers.get(b"x-forwarded-proto", b""))
+        element = self._client_element(headers)
+        return _SAID.get(element.get("proto", "").encode("latin-1")) if element else None
+
+    def _said_client(self, headers: Mapping[bytes, bytes]) -> Client | None:
+        for address in self._walk(headers.get(self._header, b"").decode("latin-1")):
             if address is None:
                 break
             if not self._contains(address):
-                return self._remember(field, Client(str(address)))
-        if self._report is not None:
-            self._report()
-        return Client(str(parse_address(host) or host), is_certain=False)
-
-    def _remember(self, key: str | bytes, client: Client) -> Client:
-        if len(key) <= _MAX_REMEMBERED_FIELD:
-            if len(self._clients) >= _MAX_REMEMBERED:
-                self._clients.clear()
-            self._clients[key] = client
-        return client
+                return Client(str(address))
+        return None
 
     def _walk(self, text: str) -> Iterator[Address | None]:
         """Yield the addresses from the right, at most one a declared hop; None where one is unreadable."""
@@ -245,6 +264,13 @@ def _element(text: str) -> Mapping[str, str] | None:
         if match[4] == ";" and position == len(text):
             return None
     return pairs or None
+
+
+def _peer_of(scope: Mapping[str, Any]) -> str:
+    """Return the peer's address in canonical form, or what stands for it where there is none."""
+    peer = scope.get("client")
+    host: str = peer[0] if peer else "unix"
+    return str(parse_address(host) or host)
 
 
 def _network(name: str) -> Network:

@@ -38,6 +38,19 @@ class TestProduction:
     def test_a_configured_host_passes_in_any_case_and_with_a_default_port(self, host):
         assert kind_of(HostCheck(HOSTS), headers={"host": host}) is None
 
+    @given(
+        st.sampled_from(["", "example.com", "EXAMPLE.com", "example.com:443", "example.com, example.com"])
+        | st.text(alphabet="example.com:8443[2001:db]X,- ", max_size=20),
+        st.sampled_from(["GET", "POST"]),
+        st.sampled_from(["/", "/healthz"]),
+    )
+    def test_whom_it_passes_by_arrival_alone_it_never_refuses(self, host, method, path):
+        check = HostCheck(HOSTS)
+        facts = request_facts(method, path, {"host": host}, surroundings=WITH_HEALTH)
+        if check.passes(facts.arrival):
+            assert check(facts) is None
+        assert check.passes(facts.arrival) is (host in ("example.com", "example.com:443", "example.com:80"))
+
     @pytest.mark.parametrize(
         "host",
         [

@@ -22,7 +22,9 @@ BY_SOCKET = Surroundings(forwarding=Forwarding(["unix"]))
 
 def verdict(*args: object, check: HttpsOnly = CHECK, **options: object) -> str:
     """`served`, `redirected to <URL>`, or the denial's kind."""
-    reply = check(request_facts(*args, **options))  # type: ignore[arg-type]
+    facts = request_facts(*args, **options)  # type: ignore[arg-type]
+    reply = check(facts)
+    assert check.passes(facts.arrival) is (reply is None)
     if reply is None:
         return "served"
     if isinstance(reply, Answer):

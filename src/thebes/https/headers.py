@@ -78,7 +78,7 @@ class SecurityHeaders:
 
     def __call__(self, facts: RequestFacts, headers: list[Field]) -> None:
         """Add what is missing. Over plain HTTP no HSTS goes out (RFC 6797, 7.2)."""
-        if facts.scheme in self._schemes:
+        if facts.arrival.scheme in self._schemes:
             added, lengths = self._to_anybody if facts.claims is None else self._to_somebody
             plain = self._plain
             # An answer has a handful of fields: walking them costs half of what a dict of them would.

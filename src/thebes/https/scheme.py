@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from thebes.facts import PLAIN_LISTENER, Answer, Denial, Reply, RequestFacts
-from thebes.forwarding import parse_address, shows_proxy
+from thebes.forwarding import Arrival, parse_address, shows_proxy
 from thebes.paths import target_of
 
 HTTPS_REQUIRED = Denial(
@@ -39,6 +39,10 @@ class HttpsOnly:
     def __init__(self, hosts: Sequence[str], public_host: str | None = None) -> None:
         self._hosts = tuple(hosts)
         self._public_host = public_host
+
+    def passes(self, arrival: Arrival) -> bool:
+        """Say whether it came by https."""
+        return arrival.scheme == "https"
 
     def __call__(self, facts: RequestFacts) -> Reply | None:
         """Judge the effective scheme (TLS-08 to TLS-10)."""

@@ -110,7 +110,7 @@ class RateLimits:
         if facts.claims is not None:
             client = ACCOUNT + facts.claims.sub
         else:
-            client = (facts.known_client or facts.client).address
+            client = (facts.arrival.client or facts.client).address
         if surroundings.routes.is_empty:
             budget, cost = self._default, 1
         elif facts.path is None:

@@ -332,4 +332,6 @@ def _with_cookies(raw: Sequence[Field], brought: bytes, others: bytes) -> list[F
         kept.remove((b"cookie", brought))  # one call; there is one such field, or none as it was joined
     except ValueError:
         kept = [field for field in raw if field[0] != b"cookie"]
-    return [*kept, (b"cookie", others)] if others else kept
+    if others:
+        kept.append((b"cookie", others))
+    return kept

@@ -54,7 +54,7 @@ class VerifiedTokens(Generic[Keys]):
         """
         if len(token) > self._max_bytes:
             raise InvalidToken("malformed")
-        raw = as_bytes(token)
+        raw = token if isinstance(token, bytes) else as_bytes(token)
         try:
             (claims, earliest, latest), under = self._kept[raw]
             self._kept.move_to_end(raw)

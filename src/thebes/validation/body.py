@@ -16,8 +16,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from thebes.checks import Refuse
 from thebes.errors import ConfigurationError
-from thebes.facts import Denial, Message, Receive, Refuse, RequestFacts
+from thebes.facts import Denial, Message, Receive, RequestFacts
 from thebes.validation.inflate import CODINGS, InflateError, Inflater
 from thebes.validation.xml import XmlGuard, XmlRefused
 
@@ -85,7 +86,8 @@ class BodyLimits:
     def __call__(self, facts: RequestFacts) -> Denial | None:
         """Judge what is declared: 400, 413 or 415."""
         headers = facts.headers
-        kind = self._kind_of(facts)
+        content_type = headers.get(b"content-type", b"")
+        kind = self._kinds.get(content_type) or self._new_kind(content_type)
         length = headers.get(b"content-length")
         if length is not None:
             # 19 digits hold any length that exists; int() of more would only cost time.
@@ -107,7 +109,8 @@ class BodyLimits:
 
     def guard(self, facts: RequestFacts, receive: Receive, refuse: Refuse) -> Receive:
         """Return a `receive` that counts; past the limit it refuses and reports a disconnect."""
-        kind = self._kind_of(facts)
+        content_type = facts.headers.get(b"content-type", b"")
+        kind = self._kinds.get(content_type) or self._new_kind(content_type)
         limit = kind.limit if facts.surroundings.routes.is_empty else self._limit_of(facts, kind)
         if kind.is_xml or b"content-encoding" in facts.headers:
             body = _Inspected(limit, _coding(facts), is_xml=kind.is_xml)
@@ -117,10 +120,6 @@ class BodyLimits:
     def _limit_of(self, facts: RequestFacts, kind: _Kind) -> int:
         declared = facts.route.body_limit
         return kind.limit if declared is None else declared
-
-    def _kind_of(self, facts: RequestFacts) -> _Kind:
-        content_type = facts.headers.get(b"content-type", b"")
-        return self._kinds.get(content_type) or self._new_kind(content_type)
 
     def _new_kind(self, content_type: bytes) -> _Kind:
         lower = content_type.lower()

@@ -47,6 +47,9 @@ class Database:
         self.path = path
         self._writer: Writer | None = None
         self._sequence: SharedSequence | None = None
+        # The number of the last revocation of any process on this machine; no system call. Every signed-in
+        # request asks, so it is the bound verb itself; StoreUnavailable where the database was never opened.
+        self.sequence: Callable[[], int] = self._no_sequence
         self._readers = threading.local()
         self._open_readers: list[sqlite3.Connection] = []
         self._is_closed = False
@@ -148,15 +151,8 @@ class Database:
                 raise StoreUnavailable(f"the database can't be read: {error}") from error
             raise
 
-    def sequence(self) -> int:
-        """Return the number of the last revocation of any process on this machine; no system call.
-
-        Raises:
-            StoreUnavailable: The database was never opened.
-        """
-        if self._sequence is None:
-            raise StoreUnavailable(f"the database {self.path} is not open")
-        return self._sequence.current()
+    def _no_sequence(self) -> int:
+        raise StoreUnavailable(f"the database {self.path} is not open")
 
     def _open(self) -> sqlite3.Connection:
         self.path = prepared(self.path)
@@ -173,6 +169,7 @@ class Database:
                 raise StoreUnavailable(f"cannot open the database {self.path}: {error}") from error
             undone.pop_all()
         self._sequence = sequence
+        self.sequence = sequence.current
         return connection
 
     def _reader(self) -> sqlite3.Connection:
