@@ -4,9 +4,7 @@ Time isn't waited for: sessions were opened, and other tabs have asked, so many 
 """
 
 import asyncio
-import sqlite3
 import time
-from contextlib import asynccontextmanager
 
 import pytest
 
@@ -14,7 +12,7 @@ from account_rows import ADA, BOB
 from asking import request_facts
 from authenticating import REFRESH, SESSION, Noting, a_club, set_cookies, value_of
 from calling import call
-from thebes.errors import StoreUnavailable
+from database_troubles import is_being_written, no_room_on_the_disk, slowly_updated, written_by_another
 
 OLD = 100.0  # seconds: older than the grace, so that a renewal rotates
 
@@ -23,6 +21,14 @@ OLD = 100.0  # seconds: older than the grace, so that a renewal rotates
 async def club():
     async with a_club() as club:
         yield club
+
+
+@pytest.fixture
+async def in_a_file(tmp_path):
+    """A club whose database is a file, and that file."""
+    path = tmp_path / "accounts.db"
+    async with a_club(database_url=f"sqlite:///{path}") as club:
+        yield club, path
 
 
 @pytest.fixture
@@ -323,38 +329,29 @@ class TestKindsOfAnswers:
 
 
 class TestTroubles:
-    async def test_a_client_that_leaves_cancels_its_answer_and_not_the_statement(
-        self, club, ada, monkeypatch
-    ):
-        begun, gate = asyncio.Event(), asyncio.Event()
-        sessions = club.membership.store.sessions
-        whole = sessions.settle
-
-        async def slowly(*args, **more):
-            begun.set()
-            await gate.wait()
-            return await whole(*args, **more)
-
-        monkeypatch.setattr(sessions, "settle", slowly)
-        asking = asyncio.create_task(club.get(ada.late))
-        await begun.wait()
-        asking.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await asking
-        gate.set()
-        for _ in range(20):
-            await asyncio.sleep(0)
+    async def test_a_client_that_leaves_cancels_its_answer_and_not_the_statement(self, in_a_file):
+        club, path = in_a_file
+        ada = await club.sign_in(ago=OLD)
+        with slowly_updated(path, "thebes_sessions"):
+            asking = asyncio.create_task(club.get(ada.late))
+            while not is_being_written(path):
+                assert not asking.done()
+                await asyncio.sleep(0.001)
+            asking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+            assert (await club.row(ada)).generation == 0
+            while is_being_written(path):
+                await asyncio.sleep(0.01)
         assert (await club.row(ada)).generation == 1
 
-    async def test_a_store_that_can_not_be_written_sets_nothing_and_answers_all_the_same(
-        self, club, ada, monkeypatch
-    ):
-        async def fail(*_args, **_more):
-            raise StoreUnavailable("the disk is full")
-
-        monkeypatch.setattr(club.membership.store.sessions, "settle", fail)
-        answered = await club.get(ada.late)
+    async def test_a_store_that_can_not_be_written_sets_nothing_and_answers_all_the_same(self, in_a_file):
+        club, _ = in_a_file
+        ada = await club.sign_in(ago=OLD)
+        with no_room_on_the_disk():
+            answered = await club.get(ada.late)
         assert (answered.body.decode(), set_cookies(answered)) == (ADA.id, {})
+        assert set(set_cookies(await club.get(ada.late))) == {SESSION, REFRESH}
 
     @pytest.mark.parametrize("grace", [0, 30])
     async def test_a_rotation_that_has_not_begun_within_50_ms_is_withdrawn(self, tmp_path, grace):
@@ -363,7 +360,7 @@ class TestTroubles:
         async with a_club(database_url=f"sqlite:///{path}", refresh_grace=grace) as club:
             ada = await club.sign_in(ago=OLD)
             began = time.monotonic()
-            async with written_by_another(path):
+            with written_by_another(path):
                 answered = await club.get(ada.late)
                 took = time.monotonic() - began
             assert (answered.body.decode(), set_cookies(answered)) == (ADA.id, {})
@@ -372,15 +369,6 @@ class TestTroubles:
             cookies = set_cookies(await club.get(ada.late))
             assert set(cookies) == {SESSION, REFRESH}
             assert (await club.row(ada)).generation == 1
-
-
-@asynccontextmanager
-async def written_by_another(path):
-    other = sqlite3.connect(path, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    yield
-    other.execute("ROLLBACK")
-    other.close()
 
 
 async def test_two_clubs_do_not_know_each_others_sessions():

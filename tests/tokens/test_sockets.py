@@ -12,7 +12,7 @@ import pytest
 from account_rows import ADA, BOB
 from authenticating import a_club
 from connecting import Connection
-from thebes.errors import StoreUnavailable
+from database_troubles import unreadable
 from thebes.tokens import sockets
 
 DAY = 86400.0
@@ -300,36 +300,36 @@ class TestStubbornSides:
 
 
 class TestStoreAway:
-    async def test_for_seconds_closes_the_sockets_since_nobody_knows(self, club, watch, monkeypatch):
-        async def fail(*_args, **_more):
-            raise StoreUnavailable("the disk is gone")
+    @pytest.fixture
+    async def in_a_file(self, tmp_path):
+        """A club whose database is a file, and that file."""
+        path = tmp_path / "accounts.db"
+        async with a_club(Echo(), database_url=f"sqlite:///{path}") as club:
+            yield club, path
 
-        ada = await club.sign_in()
+    async def test_for_seconds_closes_the_sockets_since_nobody_knows(self, in_a_file):
+        club, path = in_a_file
+        watch = club.membership.authentication._sockets
+        ada, bob = await club.sign_in(), await club.sign_in(BOB)
         connection = await connected(club, ada.cookie())
-        sessions = club.membership.store.sessions
-        monkeypatch.setattr(sessions, "revocations", fail)
-        monkeypatch.setattr(sessions, "sequence", lambda: 7)  # raised, and nobody can read for what
-        now = time.time()
-        await look(watch, now + sockets.PATIENCE_SECONDS - 1)
-        assert connection.types == ["accept"]
-        await look(watch, now + sockets.PATIENCE_SECONDS + 1)
-        await connection.over()
+        await end(club, bob)  # a row that has to be read, and can't be
+        with unreadable(path, "thebes_revocations"):
+            now = time.time()
+            await look(watch, now + sockets.PATIENCE_SECONDS - 1)
+            assert connection.types == ["accept"]
+            await look(watch, now + sockets.PATIENCE_SECONDS + 1)
+            await connection.over()
         assert connection.heard[-1]["code"] == 1013
 
-    async def test_at_the_handshake_lets_it_in_and_looks_again(self, club, watch, monkeypatch):
+    async def test_at_the_handshake_lets_it_in_and_looks_again(self, in_a_file):
         """The access token says who it is, as on any request; the row is asked for at the next look."""
-
-        async def fail(*_args, **_more):
-            raise StoreUnavailable("the disk is gone")
-
+        club, path = in_a_file
         ada = await club.sign_in()
-        sessions = club.membership.store.sessions
         await club.membership.revocations.catch_up()
-        with monkeypatch.context() as patch:
-            patch.setattr(sessions, "find", fail)
+        with unreadable(path, "thebes_sessions"):
             connection = await connected(club, ada.cookie())
-        await sessions.revoke(ADA.id, ada.session.id, reason="signed_out")
-        await look(watch)
+        await end(club, ada)
+        await look(club.membership.authentication._sockets)
         await connection.over()
         assert connection.types == ["accept", "close"]
 
