@@ -15,14 +15,15 @@ import socket
 import struct
 from collections.abc import Callable
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from thebes.serve.connections import CountedSocket
+from thebes.serve.connections import Connections, CountedSocket
+from thebes.serve.guards import Guards
 
 if TYPE_CHECKING:
-    from uvicorn.server import ServerState
+    import ssl
 
-    from thebes.serve.gate import Gate
+    from uvicorn.server import ServerState
 
 LoopKind = Literal["uvloop", "asyncio"]
 # So many accepts, then the others' turn: under a flood each step of an honest handshake waits for one row.
@@ -52,7 +53,32 @@ class Door(Enum):
     REDIRECT = "redirect"  # plain HTTP from anybody, who is sent to https
 
 
-def new_loop(kind: LoopKind, gate: Gate) -> asyncio.AbstractEventLoop:
+class Gatekeeper(Protocol):
+    """What accepting needs to know and to tell; the gate is one."""
+
+    guards: Guards
+    connections: Connections
+
+    @property
+    def context(self) -> ssl.SSLContext | None:
+        """The TLS context for the next connection."""
+
+    def load_certificate(self) -> None:
+        """Read the certificate, in the process that will serve it."""
+
+    def open(
+        self, loop: asyncio.AbstractEventLoop, factory: Factory, listening: socket.socket, backlog: int, /
+    ) -> Listener:
+        """Start to accept on a bound socket."""
+
+    def closed(self, listener: Listener, /) -> None:
+        """Forget a listener."""
+
+    def tell(self, kind: str, client: str | None, /) -> None:
+        """Record that a connection was refused, or that none can be accepted."""
+
+
+def new_loop(kind: LoopKind, gate: Gatekeeper) -> asyncio.AbstractEventLoop:
     """Return an event loop on which uvicorn's servers accept through the gate.
 
     Raises:
@@ -87,7 +113,7 @@ class Listener(asyncio.AbstractServer):
 
     def __init__(
         self,
-        gate: Gate,
+        gate: Gatekeeper,
         loop: asyncio.AbstractEventLoop,
         factory: Factory,
         listening: socket.socket,
