@@ -49,8 +49,8 @@ def unreadable(path: Path, table: str) -> Iterator[None]:
 
 
 @contextmanager
-def slowly_updated(path: Path, table: str, *, rows: int = 150) -> Iterator[None]:
-    """Let each update of a table take some tenths of a second, at work and holding the lock."""
+def slowly_updated(path: Path, table: str, *, rows: int = 220) -> Iterator[None]:
+    """Let each update of a table take half a second and more, at work and holding the lock."""
     numbers = ", ".join(f"({number})" for number in range(rows))
     run(
         path,
